@@ -1,0 +1,1 @@
+"""The networks, their weights, and what turns pixels and sound into their inputs."""

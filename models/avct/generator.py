@@ -1,0 +1,102 @@
+"""The renderer: source features warped by the dense motion, decoded, and composed over the warped picture.
+
+FOMM's generator paints every pixel. Here, as DESIGN.md's decision 5 asks, the warped picture is kept wherever the warp knows,
+and generated pixels are blended in by a learned alpha where it cannot know: inside of the mouth, uncovered skin.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from kernels.warp import warp
+from models.avct.dense_motion import DenseMotion, heatmaps
+from models.avct.layers import Residual, conv_unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorConfig:
+    """Sizes of the dense motion network and the renderer."""
+
+    size: int = 128  # pixels a side of the picture that the networks see
+    keypoints: int = 24
+    motion_base: int = 40
+    motion_blocks: int = 4
+    motion_most: int = 128
+    widths: tuple[int, int, int] = (16, 40, 80)
+    residuals: int = 2
+    lip_keypoints: int = 10
+    lip_variance: float = 0.002
+
+
+class Source(NamedTuple):
+    """What a portrait gives once for all its frames: features at full, half and quarter size, and the half-size picture."""
+
+    full: Tensor
+    half: Tensor
+    quarter: Tensor
+    small: Tensor
+
+
+class Rendered(NamedTuple):
+    """One forward pass: the composed picture, its parts, and the motion."""
+
+    picture: Tensor  # [B, 3, S, S] in [0, 1]
+    painted: Tensor  # [B, 3, S, S] generated pixels
+    alpha: Tensor  # [B, 1, S, S] how much of them is used
+    warped: Tensor  # [B, 3, S, S] the source moved by the flow
+    flow: Tensor  # [B, S/2, S/2, 2]
+
+
+class Generator(nn.Module):
+    """Dense motion and renderer of one preset."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        low, middle, high = config.widths
+        self.enter = conv_unit(3, low, 5)
+        self.down_half = conv_unit(low, middle, 3, 2)
+        self.down_quarter = conv_unit(middle, high, 3, 2)
+        self.motion = DenseMotion(config.keypoints, config.motion_base, config.motion_blocks, config.motion_most)
+        lips = config.lip_keypoints
+        self.fuse = conv_unit(high + lips, high)
+        self.residuals = nn.Sequential(*(Residual(high) for _ in range(config.residuals)))
+        self.squeeze_half = conv_unit(high, middle, 1)
+        self.up_half = conv_unit(2 * middle + lips, middle)
+        self.squeeze_full = conv_unit(middle, low, 1)
+        self.up_full = conv_unit(2 * low, low)
+        self.paint = nn.Conv2d(low, 4, 3, padding=1)
+
+    def encode(self, picture: Tensor) -> Source:
+        """Features of the source picture [B, 3, S, S] in [0, 1]; constant over a clip."""
+        full = self.enter(picture)
+        half = self.down_half(full)
+        return Source(full, half, self.down_quarter(half), F.avg_pool2d(picture, 2))
+
+    def forward(self, picture: Tensor, encoded: Source, source: tuple[Tensor, Tensor], driving: tuple[Tensor, Tensor]) -> Rendered:
+        """Move the source to the driving keypoints. All tensors share the batch size."""
+        size = self.config.size
+        flow, occlusion = self.motion(encoded.small, source, driving)
+        lips = driving[0][:, : self.config.lip_keypoints]
+        flows = {scale: _resize_flow(flow, size // scale) for scale in (1, 2, 4)}
+        occlusions = {scale: F.interpolate(occlusion, size=(size // scale,) * 2, mode="bilinear") for scale in (2, 4)}
+        feature = warp(encoded.quarter, flows[4], occlusions[4])
+        feature = self.fuse(torch.cat([feature, heatmaps(lips, size // 4, size // 4, self.config.lip_variance * 2)], 1))
+        feature = F.interpolate(self.squeeze_half(self.residuals(feature)), scale_factor=2, mode="nearest")
+        half = warp(encoded.half, flows[2], occlusions[2])
+        shape = heatmaps(lips, size // 2, size // 2, self.config.lip_variance)
+        feature = self.squeeze_full(self.up_half(torch.cat([feature, half, shape], 1)))
+        feature = F.interpolate(feature, scale_factor=2, mode="nearest")
+        both = warp(torch.cat([encoded.full, picture], 1), flows[1])
+        painted = torch.sigmoid(self.paint(self.up_full(torch.cat([feature, both[:, :-3]], 1))))
+        alpha, painted, warped = painted[:, 3:], painted[:, :3], both[:, -3:]
+        return Rendered(warped + alpha * (painted - warped), painted, alpha, warped, flow)
+
+
+def _resize_flow(flow: Tensor, size: int) -> Tensor:
+    if flow.shape[1] == size:
+        return flow
+    return F.interpolate(flow.permute(0, 3, 1, 2), size=(size, size), mode="bilinear").permute(0, 2, 3, 1)

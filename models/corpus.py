@@ -1,0 +1,147 @@
+"""Talking-face clips as training data: each clip decoded and landmarked once, into a cache of plain arrays.
+
+The cache lies outside the repository. Per split (`train`, `validation`, `unseen`): `face.bin` [frames, 160, 160, 3] uint8, the
+face square of each clip grown by 1.25; `mouth.bin` [frames, 96, 96] uint8 grey, the mouth square of each frame, smoothed
+over time and grown by 1.25; `landmarks.bin` [frames, 478, 3] float32 in unit coordinates of the clip's face square;
+`wave.bin` int16 at 16 kHz; `index.json` with every clip's name, first frame, frame count, first sample and sample count.
+"""
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.faces.crop import Square, cut, face_square, mouth_square
+
+FACE_SIZE, MOUTH_SIZE, MARGIN = 160, 96, 1.25
+RATE = 16_000
+SPLITS = ("train", "validation", "unseen")
+
+
+@dataclass
+class Clip:
+    """Where one clip lies in its split's arrays."""
+
+    name: str
+    speaker: str
+    first_frame: int
+    frames: int
+    first_sample: int
+    samples: int
+
+
+def clips_of(grid: Path) -> dict[str, list[Path]]:
+    """The clips of a GRID folder by split: s1 without and with its validation list, and every other speaker."""
+    held_out = set((grid / "s1" / "validation.txt").read_text().split())
+    s1 = sorted((grid / "s1").glob("*.mkv"))
+    return {
+        "train": [p for p in s1 if p.stem not in held_out],
+        "validation": [p for p in s1 if p.stem in held_out],
+        "unseen": sorted(p for p in grid.glob("s*/*.mpg") if p.parent.name != "s1"),
+    }
+
+
+def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A clip's RGB frames [T, H, W, 3] and its sound, mono int16 at 16 kHz, cut or padded to the length of the picture."""
+    import av
+
+    with av.open(str(path)) as media:
+        frames = np.stack([f.to_ndarray(format="rgb24") for f in media.decode(video=0)])
+    with av.open(str(path)) as media:
+        resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+        parts = [r.to_ndarray()[0] for f in media.decode(audio=0) for r in resampler.resample(f)]
+        parts += [r.to_ndarray()[0] for r in resampler.resample(None)]
+    wave = np.concatenate(parts)
+    want = len(frames) * RATE // 25
+    return frames, np.pad(wave[:want], (0, max(0, want - len(wave)))).astype(np.int16)
+
+
+def smooth(values: np.ndarray, reach: int = 6) -> np.ndarray:
+    """Mean over 2*reach+1 steps along the first axis, the ends held."""
+    padded = np.pad(values, [(reach, reach)] + [(0, 0)] * (values.ndim - 1), mode="edge")
+    total = np.cumsum(np.concatenate([np.zeros_like(padded[:1]), padded]), axis=0)
+    return (total[2 * reach + 1 :] - total[: -2 * reach - 1]) / (2 * reach + 1)
+
+
+def mouth_squares(landmarks: np.ndarray) -> list[Square]:
+    """The scorer's square for every frame of a track [T, 478, 2+]: centre and side smoothed over half a second."""
+    raw = np.array([(s.x, s.y, s.side) for s in map(mouth_square, landmarks)])
+    return [Square(*row) for row in smooth(raw)]
+
+
+def prepare_clip(path: Path) -> dict[str, np.ndarray] | None:
+    """One clip's arrays, or None when a frame shows no face."""
+    import cv2
+
+    from models.faces.mesh import FaceMesh
+
+    cv2.setNumThreads(1)
+    frames, wave = read_clip(path)
+    with FaceMesh(video=True) as mesh:
+        found = [mesh(frame) for frame in frames]
+    if not all(found):
+        return None
+    landmarks = np.stack([faces[0] for faces in found])
+    square = face_square(np.median(landmarks, axis=0))
+    squares = mouth_squares(landmarks)
+    unit = np.concatenate([square.to_unit(landmarks), landmarks[..., 2:] * (2 / square.side)], axis=-1)
+    grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
+    return {
+        "face": np.stack([cut(f, square.grown(MARGIN), FACE_SIZE) for f in frames]),
+        "mouth": np.stack([cut(g, s.grown(MARGIN), MOUTH_SIZE) for g, s in zip(grey, squares, strict=True)]),
+        "landmarks": unit.astype(np.float32),
+        "wave": wave,
+    }
+
+
+def prepare(grid: Path, cache: Path, workers: int = 2) -> None:
+    """Fill the cache from a GRID folder; a split that is there already is left alone."""
+    for split, paths in reversed(clips_of(grid).items()):
+        folder = cache / split
+        if (folder / "index.json").exists():
+            continue
+        folder.mkdir(parents=True, exist_ok=True)
+        index: list[Clip] = []
+        streams = {name: (folder / f"{name}.bin").open("wb") for name in ("face", "mouth", "landmarks", "wave")}
+        frame = sample = 0
+        with ProcessPoolExecutor(workers) as pool:
+            for path, arrays in zip(paths, pool.map(prepare_clip, paths), strict=True):
+                if arrays is None:
+                    continue
+                for name, stream in streams.items():
+                    stream.write(np.ascontiguousarray(arrays[name]).tobytes())
+                count, samples = len(arrays["face"]), len(arrays["wave"])
+                index.append(Clip(path.stem, path.parent.name, frame, count, sample, samples))
+                frame, sample = frame + count, sample + samples
+        for stream in streams.values():
+            stream.close()
+        (folder / "index.json").write_text(json.dumps([asdict(c) for c in index]))
+
+
+class Corpus:
+    """One split of a prepared cache, memory-mapped."""
+
+    def __init__(self, cache: Path, split: str) -> None:
+        folder = cache / split
+        self.clips = [Clip(**row) for row in json.loads((folder / "index.json").read_text())]
+        frames = sum(c.frames for c in self.clips)
+        self.face = np.memmap(folder / "face.bin", np.uint8, "r", shape=(frames, FACE_SIZE, FACE_SIZE, 3))
+        self.mouth = np.memmap(folder / "mouth.bin", np.uint8, "r", shape=(frames, MOUTH_SIZE, MOUTH_SIZE))
+        self.landmarks = np.memmap(folder / "landmarks.bin", np.float32, "r", shape=(frames, 478, 3))
+        self.wave = np.memmap(folder / "wave.bin", np.int16, "r")
+
+    def frames_of(self, clip: Clip) -> slice:
+        """The clip's frames in `face`, `mouth` and `landmarks`."""
+        return slice(clip.first_frame, clip.first_frame + clip.frames)
+
+    def wave_of(self, clip: Clip) -> np.ndarray:
+        """The clip's sound, int16 at 16 kHz."""
+        return np.asarray(self.wave[clip.first_sample : clip.first_sample + clip.samples])
+
+
+if __name__ == "__main__":
+    import sys
+
+    prepare(Path(sys.argv[1]), Path(sys.argv[2]))

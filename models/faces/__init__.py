@@ -1,0 +1,1 @@
+"""Faces in pictures: detection, landmarks, head pose, and the crop rule that every network shares."""
