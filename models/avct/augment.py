@@ -29,9 +29,9 @@ def uniform(generator: torch.Generator, count: int, reach: float) -> Tensor:
 
 
 def head_mask(points: Tensor) -> Tensor:
-    """How much of the head's own movement a point [..., 2] of the square takes part in: 1 at the face, 0 at the border."""
-    radius = (points / torch.tensor([1.0, 1.05])).norm(dim=-1)
-    ramp = ((1.05 - radius) / 0.4).clamp(0, 1)
+    """How much of the head's own movement a point [..., 2] of the square takes part in: 1 about the head, less in the corners."""
+    radius = (points + torch.tensor([0.0, 0.05])).norm(dim=-1)
+    ramp = ((1.2 - radius) / 0.32).clamp(0, 1)
     return ramp * ramp * (3 - 2 * ramp)
 
 

@@ -20,11 +20,12 @@ def grid(height: int, width: int, like: Tensor) -> Tensor:
 
 def heatmaps(values: Tensor, height: int, width: int, variance: float) -> Tensor:
     """Gaussians about keypoints [B, K, 2] as [B, K, h, w], peak 1."""
-    across = _bump(values[..., 0], width, variance)
-    return _bump(values[..., 1], height, variance)[..., :, None] * across[..., None, :]
+    across = bumps(values[..., 0], width, variance)
+    return bumps(values[..., 1], height, variance)[..., :, None] * across[..., None, :]
 
 
-def _bump(centres: Tensor, size: int, variance: float) -> Tensor:
+def bumps(centres: Tensor, size: int, variance: float) -> Tensor:
+    """Gaussians about `centres` [...] along one axis of `size` pixels, [..., size], peak 1."""
     places = (torch.arange(size, dtype=centres.dtype, device=centres.device) * 2 + 1) / size - 1
     return torch.exp((places - centres[..., None]).square() * (-0.5 / variance))
 

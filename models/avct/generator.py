@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from kernels.warp import warp
-from models.avct.dense_motion import DenseMotion, heatmaps
+from models.avct.dense_motion import DenseMotion, bumps, grid, heatmaps
 from models.avct.layers import Residual, conv_unit
 
 
@@ -29,6 +29,7 @@ class GeneratorConfig:
     residuals: int = 2
     lip_keypoints: int = 10
     lip_variance: float = 0.002
+    stillness: float = 0.012  # movement of keypoints, in half sides of the square, below which nothing is painted
 
 
 class Source(NamedTuple):
@@ -91,9 +92,27 @@ class Generator(nn.Module):
         feature = self.squeeze_full(self.up_half(torch.cat([feature, half, shape], 1)))
         feature = F.interpolate(feature, scale_factor=2, mode="nearest")
         both = warp(torch.cat([encoded.full, picture], 1), flows[1])
-        painted = torch.sigmoid(self.paint(self.up_full(torch.cat([feature, both[:, :-3]], 1))))
-        alpha, painted, warped = painted[:, 3:], painted[:, :3], both[:, -3:]
+        made = self.paint(self.up_full(torch.cat([feature, both[:, :-3]], 1)))
+        painted, warped = torch.sigmoid(made[:, :3]), both[:, -3:]
+        alpha = torch.sigmoid(made[:, 3:] + 5.0 * self.mouth_prior(lips, size) - 3.5)
+        alpha = alpha * F.interpolate(self.moved(source[0], driving[0], size // 2), scale_factor=2, mode="bilinear")
         return Rendered(warped + alpha * (painted - warped), painted, alpha, warped, flow)
+
+    @staticmethod
+    def mouth_prior(lips: Tensor, size: int) -> Tensor:
+        """A bump about the lips' keypoints [B, L, 2] as [B, 1, S, S]: where painting is to be expected, before anything is learned."""
+        centre = lips.mean(1)
+        reach = (lips[:, 1] - lips[:, 0]).norm(dim=-1) * 0.6
+        away = (grid(size, size, lips)[None] - centre[:, None, None]).square().sum(-1)
+        return torch.exp(-0.5 * (away / reach.square()[:, None, None]).square())[:, None]
+
+    def moved(self, source: Tensor, driving: Tensor, size: int) -> Tensor:
+        """How far keypoints [B, K, 2] near each place moved, as a gate [B, 1, S, S] from 0 (not at all) to 1: what has not moved
+        the warp knows, and nothing is painted there."""
+        across, down = bumps(driving[..., 0], size, 0.03), bumps(driving[..., 1], size, 0.03)
+        weight = (driving - source).square().sum(-1)
+        total = torch.einsum("bkh,bkw->bhw", down * weight[..., None], across)
+        return (1 - torch.exp(total * (-1.0 / self.config.stillness**2)))[:, None]
 
 
 def _resize_flow(flow: Tensor, size: int) -> Tensor:

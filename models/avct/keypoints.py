@@ -11,6 +11,8 @@ Coordinates are those of the face square: x right, y down, [-1, 1] (models/faces
 
 import numpy as np
 
+from models.corpus import smooth
+
 POINTS: dict[str, tuple[int, ...]] = {
     "lip_corner_l": (61,),
     "lip_corner_r": (291,),
@@ -50,8 +52,22 @@ def from_landmarks(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     values = np.stack([landmarks[..., list(ids), :2].mean(-2) for ids in POINTS.values()], axis=-2)
     jacobians = np.broadcast_to(head_frame(landmarks)[..., None, :, :], (*values.shape[:-1], 2, 2)).copy()
     corners = values[..., NAMES.index("lip_corner_r"), :] - values[..., NAMES.index("lip_corner_l"), :]
-    jacobians[..., list(LIPS), :, 0] = (corners / 0.4)[..., None, :]
+    jacobians[..., : len(LIPS), :, 0] = (corners / 0.4)[..., None, :]
     return values, jacobians
+
+
+def from_track(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keypoints and Jacobians of a track of landmarks [T, 478, 2+]: all but lips and lids averaged over five frames.
+
+    Landmarks tremble by a third of a pixel, a still head does not.
+    """
+    values, jacobians = from_landmarks(landmarks.astype(np.float64))
+    quick = [i for i, name in enumerate(NAMES) if "lip" in name or "lid" in name]
+    slow = [i for i in range(COUNT) if i not in quick]
+    values[:, slow] = smooth(values[:, slow], 2)
+    steady = smooth(jacobians, 2)
+    steady[:, : len(LIPS), :, 0] = jacobians[:, : len(LIPS), :, 0]
+    return values, steady
 
 
 def head_frame(landmarks: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from models.avct.dense_motion import grid
 from models.avct.generator import Generator, GeneratorConfig, Rendered
 from models.corpus import Corpus
 
-STILL_RATE, MOVE_RATE = 0.06, 0.5
+MOVE_RATE = 0.5
 
 
 class Pairs:
@@ -26,27 +26,24 @@ class Pairs:
 
     def __init__(self, corpus: Corpus, size: int, seed: int) -> None:
         self.corpus, self.size = corpus, size
-        self.values, self.jacobians = (a.astype(np.float32) for a in kp.from_landmarks(np.asarray(corpus.landmarks)))
+        tracks = [kp.from_track(np.asarray(corpus.landmarks[corpus.frames_of(c)])) for c in corpus.clips]
+        self.values, self.jacobians = (np.concatenate(a).astype(np.float32) for a in zip(*tracks, strict=True))
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
-    def batch(self, count: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
-        """Source and driving pictures [B, 3, S, S], their keypoints, and which pairs are one and the same picture [B]."""
+    def batch(self, count: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Source and driving pictures [B, 3, S, S], and their keypoints."""
         clips = [self.corpus.clips[i] for i in self.random.integers(len(self.corpus.clips), size=count)]
         first = np.array([c.first_frame for c in clips])
         length = np.array([c.frames for c in clips])
         source = first + (self.random.random(count) * length * np.where(self.random.random(count) < 0.3, 0.1, 1.0)).astype(int)
         driving = first + (self.random.random(count) * length).astype(int)
-        still = self.random.random(count) < STILL_RATE
-        driving = np.where(still, source, driving)
         view, colour = View(count, self.generator), Colour(count, self.generator)
         move = HeadMove(count, self.generator, MOVE_RATE)
-        move.matrix = torch.where(torch.from_numpy(still)[:, None, None], torch.eye(2), move.matrix)
-        move.shift = torch.where(torch.from_numpy(still)[:, None], torch.zeros(2), move.shift)
         points = grid(self.size, self.size, torch.zeros(1)).reshape(1, -1, 2).expand(count, -1, 2)
         seen = colour(sample(to_tensor(self.corpus.face[source]), view.place(points), self.size))
         shown = colour(sample(to_tensor(self.corpus.face[driving]), view.place(points + move.displacement(points)), self.size))
-        return seen, shown, self._keypoints(source, view), move.keypoints(*self._keypoints(driving, view)), torch.from_numpy(still)
+        return seen, shown, self._keypoints(source, view), move.keypoints(*self._keypoints(driving, view))
 
     def _keypoints(self, frames: np.ndarray, view: View) -> tuple[Tensor, Tensor]:
         return view.keypoints(torch.from_numpy(self.values[frames]), torch.from_numpy(self.jacobians[frames]))
@@ -67,16 +64,15 @@ def edge_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     return across + ((output.diff(dim=-2) - target.diff(dim=-2)).abs() * weight[..., 1:, :]).mean()
 
 
-def loss_of(rendered: Rendered, target: Tensor, driving: Tensor, still: Tensor) -> Tensor:
-    """Reconstruction of the composed and of the merely warped picture, and a price on painting where nothing asks for it."""
-    weight = 1 + 7 * mouth_weight(driving, target.shape[-1])
-    alpha = rendered.alpha.mean(dim=(1, 2, 3))
+def loss_of(rendered: Rendered, target: Tensor, driving: Tensor) -> Tensor:
+    """Reconstruction of the composed picture, its edges, and, so that neither part idles, of the warped and the painted one."""
+    mouth = mouth_weight(driving, target.shape[-1])
+    weight = 1 + 5 * mouth
     return (
         pyramid_l1(rendered.picture, target, weight)
         + edge_l1(rendered.picture, target, weight)
         + 0.3 * pyramid_l1(rendered.warped, target, weight)
-        + 0.15 * pyramid_l1(rendered.painted, target, weight)
-        + (alpha * torch.where(still, 0.5, 0.01)).mean()
+        + 0.3 * pyramid_l1(rendered.painted, target, 0.3 + 5 * mouth)
     )
 
 
@@ -93,7 +89,9 @@ def gains(generator: Generator, corpus: Corpus, every: int = 9, limit: int = 12)
     rows = []
     for clip in corpus.clips[:limit]:
         where = np.arange(clip.first_frame + every, clip.first_frame + clip.frames, every)
-        values, jacobians = (torch.from_numpy(a).float() for a in kp.from_landmarks(np.asarray(corpus.landmarks[[clip.first_frame, *where]])))
+        picked = [0, *(where - clip.first_frame)]
+        track = kp.from_track(np.asarray(corpus.landmarks[corpus.frames_of(clip)]))
+        values, jacobians = (torch.from_numpy(a[picked]).float() for a in track)
         first = sample(to_tensor(corpus.face[[clip.first_frame]]), points, size)
         target = sample(to_tensor(corpus.face[where]), points.expand(len(where), -1, 2), size)
         source = (values[:1].expand(len(where), -1, 2), jacobians[:1].expand(len(where), -1, 2, 2))
@@ -142,9 +140,9 @@ def train(cache: Path, out: Path, seconds: float, *, batch: int = 8, rate: float
         portion = now / seconds
         for group in optimiser.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * portion)))
-        seen, shown, source, driving, still = pairs.batch(batch)
+        seen, shown, source, driving = pairs.batch(batch)
         rendered = model(seen, model.encode(seen), source, driving)
-        loss = loss_of(rendered, shown, driving[0], still)
+        loss = loss_of(rendered, shown, driving[0])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

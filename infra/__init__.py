@@ -1,0 +1,1 @@
+"""What everything stands on: settings, errors, object store, embedded Postgres, media, machine facts."""

@@ -1,0 +1,206 @@
+"""Sound and video in and out: PyAV reads, ffmpeg (from a wheel) writes, both told exactly what to do.
+
+Files are opened as local files only; no shell, no network protocol.
+"""
+
+import functools
+import shutil
+import subprocess
+import wave as wave_file
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from infra.errors import DiskFull, MediaError, SetupError
+
+OPTIONS = {"protocol_whitelist": "file"}
+LONGEST_SECONDS = 4 * 3600
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """What a media file holds. fps is exact; seconds are the container's own claim and not to be trusted."""
+
+    seconds: float
+    fps: Fraction
+    width: int
+    height: int
+    frames: int
+    audio_streams: int
+
+
+def _open(path: Path) -> Any:
+    import av
+
+    try:
+        return av.open(str(path.absolute()), options=OPTIONS)
+    except (av.FFmpegError, ValueError, OSError) as error:
+        raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
+
+
+def probe(path: Path) -> MediaInfo:
+    """What the file's headers say. Raises MediaError."""
+    with _open(path) as media:
+        video = media.streams.video[0] if media.streams.video else None
+        seconds = float(media.duration or 0) / 1e6
+        if video is None:
+            return MediaInfo(seconds, Fraction(0), 0, 0, 0, len(media.streams.audio))
+        fps = Fraction(video.average_rate or video.guessed_rate or 0)
+        return MediaInfo(seconds, fps, video.width, video.height, video.frames, len(media.streams.audio))
+
+
+def read_audio(path: Path, rate: int = 16_000) -> np.ndarray:
+    """The first sound stream as mono float32 [samples] in [-1, 1] at `rate`. Raises MediaError (no sound, damaged, over 4 hours)."""
+    import av
+
+    parts: list[np.ndarray] = []
+    samples = 0
+    with _open(path) as media:
+        if not media.streams.audio:
+            raise MediaError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        try:
+            for frame in media.decode(audio=0):
+                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
+                samples += sum(map(len, parts[-1:]))
+                if samples > LONGEST_SECONDS * rate:
+                    raise MediaError(f"{path.name} is longer than {LONGEST_SECONDS // 3600} hours", code="media.too_long")
+            parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
+        except (av.FFmpegError, ValueError) as error:
+            if not parts:
+                raise MediaError(f"the sound of {path.name} is damaged ({error})") from error
+    sound = np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
+    if len(sound) == 0:
+        raise MediaError(f"{path.name} holds no sound", code="media.no_audio")
+    if not np.isfinite(sound).all():
+        raise MediaError(f"{path.name} holds samples that are not numbers", code="media.not_finite", next_step="Export the recording again.")
+    return np.clip(sound, -1, 1)
+
+
+def iter_frames(path: Path, fps: Fraction | None = None) -> Iterator[np.ndarray]:
+    """Frames of the first video stream as uint8 RGB [H, W, 3], one at a time; with `fps`, held or dropped onto that clock."""
+    import av
+
+    with _open(path) as media:
+        if not media.streams.video:
+            raise MediaError(f"{path.name} holds no picture", code="media.no_video", next_step="Give a file with a video stream.")
+        stream = media.streams.video[0]
+        stream.thread_type = "AUTO"
+        count, shown, origin = 0, None, None
+        try:
+            for frame in media.decode(stream):
+                if fps is None or frame.pts is None or stream.time_base is None:
+                    yield frame.to_ndarray(format="rgb24")
+                    continue
+                origin = frame.pts if origin is None else origin
+                due = (frame.pts - origin) * stream.time_base * fps
+                while shown is not None and count < due - Fraction(1, 2):
+                    yield shown
+                    count += 1
+                shown = frame.to_ndarray(format="rgb24")
+        except (av.FFmpegError, ValueError) as error:
+            raise MediaError(f"the picture of {path.name} is damaged ({error})") from error
+        if shown is not None:
+            yield shown
+
+
+@functools.cache
+def ffmpeg() -> str:
+    """Path of the ffmpeg that writes videos. Raises SetupError when there is none."""
+    try:
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        found = shutil.which("ffmpeg")
+    if not found:
+        raise SetupError("ffmpeg is not installed", code="setup.ffmpeg", next_step="pip install imageio-ffmpeg, or install ffmpeg by the system's packages.")
+    return found
+
+
+class VideoWriter:
+    """Frames and a sound file to MP4: H.264 yuv420p tagged bt709, AAC 48 kHz, faststart.
+
+    Frames go one at a time into ffmpeg's standard input; memory does not grow. Odd widths and heights repeat their last column
+    or row. The sound is never cut: the caller gives frames that cover it. Use as a context manager; leaving it waits for ffmpeg
+    and raises MediaError, DiskFull or SetupError, leaving no half-written file behind.
+    """
+
+    def __init__(
+        self, path: Path, width: int, height: int, fps: Fraction, audio: Path | None, *, crf: int = 18, preset: str = "veryfast", threads: int = 2
+    ) -> None:
+        self.path, self.frames = path, 0
+        self.fresh = path.with_name(f".incoming-{path.name}")
+        rate = f"{fps.numerator}/{fps.denominator}"
+        sound = [] if audio is None else ["-i", str(audio.absolute())]
+        arguments = [
+            ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
+            "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", rate, "-i", "pipe:0",
+            *sound,
+            "-map", "0:v:0", *([] if audio is None else ["-map", "1:a:0", "-c:a", "aac", "-b:a", "160k", "-ar", "48000"]),
+            "-vf", _filters(width, height),
+            "-c:v", "libx264", "-preset", preset, "-crf", str(crf), "-threads", str(threads), "-pix_fmt", "yuv420p",
+            "-color_primaries", "bt709", "-color_trc", "bt709", "-colorspace", "bt709", "-color_range", "tv",
+            "-movflags", "+faststart", "-fps_mode", "cfr", "-f", "mp4", str(self.fresh.absolute()),
+        ]  # fmt: skip
+        try:
+            self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 (argument vector)
+        except OSError as error:
+            raise SetupError(f"ffmpeg does not start ({error})", code="setup.ffmpeg") from error
+
+    def write(self, frame: np.ndarray) -> None:
+        """Add one frame uint8 RGB [H, W, 3]."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+        except (BrokenPipeError, OSError):
+            self._fail()
+        self.frames += 1
+
+    def _fail(self) -> None:
+        assert self._process.stderr is not None
+        said = self._process.stderr.read().decode(errors="replace").strip()
+        self._process.kill()
+        self._process.wait()
+        self.fresh.unlink(missing_ok=True)
+        if "No space left" in said or "File too large" in said:
+            raise DiskFull(f"no space left while writing {self.path.name}")
+        raise MediaError(f"ffmpeg could not write {self.path.name}: {said[-300:] or 'it ended early'}", code="media.unwritable", next_step="Check the disk and the sound file; run again.")
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._process.kill()
+            self._process.wait()
+            self.fresh.unlink(missing_ok=True)
+            return
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+        except (BrokenPipeError, OSError):
+            self._fail()
+        if self._process.wait() != 0:
+            self._fail()
+        self.fresh.replace(self.path)
+
+
+def _filters(width: int, height: int) -> str:
+    wide, high = width + width % 2, height + height % 2
+    grow = f"pad={wide}:{high}:0:0,fillborders=right={wide - width}:bottom={high - height}:mode=smear," if (wide, high) != (width, height) else ""
+    return f"{grow}scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags=accurate_rnd+full_chroma_int"
+
+
+def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+    """Mono float32 [samples] in [-1, 1] as 16-bit WAV."""
+    with wave_file.open(str(path), "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(rate)
+        out.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())

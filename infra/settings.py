@@ -1,0 +1,39 @@
+"""Settings, from environment variables that start with DUBWRIGHT_. docs/settings.md lists them all."""
+
+import functools
+from pathlib import Path
+
+from platformdirs import user_data_path
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What an operator can set; the defaults run everything on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="DUBWRIGHT_", extra="ignore")
+
+    home: Path = Field(default_factory=lambda: user_data_path("dubwright"), description="Folder of embedded Postgres, artifacts and caches.")
+    database_url: SecretStr = Field(SecretStr(""), description="SQLAlchemy URL of Postgres; empty starts the embedded one under `home`.")
+    store_url: str = Field("", description="Where artifacts live: `s3://bucket/prefix` or a folder; empty is a folder under `home`.")
+    s3_endpoint_url: str = Field("", description="Endpoint of an S3 server other than AWS.")
+    s3_region: str = Field("us-east-1", description="Region of the S3 server.")
+    threads: int = Field(2, ge=1, le=64, description="CPU threads of one process's networks.")
+    lease_seconds: int = Field(90, ge=5, description="How long a worker holds a job without renewing.")
+    max_attempts: int = Field(3, ge=1, description="How often a job whose worker died is tried again.")
+    max_takes: int = Field(2, ge=1, le=6, description="Takes rendered before a job is flagged.")
+    shard_minutes: float = Field(5.0, gt=0, description="Estimated minutes of work in one shard.")
+    video_crf: int = Field(18, ge=0, le=40, description="x264 quality of deliveries; less is better and larger.")
+    video_preset: str = Field("veryfast", description="x264 preset of deliveries.")
+    log: str = Field("warning", description="Log level: debug, info, warning, error.")
+
+    @property
+    def cache(self) -> Path:
+        """Folder for local copies of artifacts and scratch files."""
+        return self.home / "cache"
+
+
+@functools.cache
+def get_settings() -> Settings:
+    """The process's settings, read once."""
+    return Settings()

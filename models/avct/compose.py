@@ -1,0 +1,62 @@
+"""Composition at the portrait's own resolution: the motion is applied to the picture itself, generated pixels fill in.
+
+The networks see the face square at 128 px. Their flow is applied to the square at the size that it has in the portrait, the
+painted pixels are blended in by alpha, and both fade to nothing towards the square's border, so that the rest of the portrait
+stays as it is (DESIGN.md, decision 5).
+"""
+
+import cv2
+import numpy as np
+
+from models.faces.crop import Square, cut
+
+FADE = 0.16  # width of the fade at the square's border, as a part of its half side
+
+
+class Canvas:
+    """A portrait ready to be moved: `small` float32 [S, S, 3] in [0, 1] is what the networks see."""
+
+    def __init__(self, picture: np.ndarray, square: Square, size: int) -> None:
+        self.picture = picture
+        self.small = cut(picture, square, size).astype(np.float32) / 255.0
+        height, width = picture.shape[:2]
+        low_x, low_y = np.floor([square.x - square.side / 2, square.y - square.side / 2]).astype(int)
+        high_x, high_y = np.ceil([square.x + square.side / 2, square.y + square.side / 2]).astype(int)
+        self.left, self.top = max(0, int(low_x)), max(0, int(low_y))
+        self.right, self.bottom = min(width, int(high_x)), min(height, int(high_y))
+        xs, ys = np.meshgrid(np.arange(self.left, self.right) + 0.5, np.arange(self.top, self.bottom) + 0.5)
+        unit = square.to_unit(np.stack([xs, ys], -1)).astype(np.float32)
+        self.side = square.side
+        self.here = np.stack([xs, ys], -1).astype(np.float32) - 0.5
+        edge = 1 - np.abs(unit).max(-1)
+        ramp = np.clip(edge / FADE, 0, 1)
+        self.fade = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+        self.patch = picture[self.top : self.bottom, self.left : self.right].astype(np.float32)
+        # where each pixel of the patch lies in a network picture of unit size: u in [0, 1)
+        self.unit = (unit + 1) / 2
+
+    def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
+        return self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5
+
+    def compose(self, flow: np.ndarray, alpha: np.ndarray, painted: np.ndarray) -> np.ndarray:
+        """One frame uint8 [H, W, 3]: flow [h, w, 2] in [-1, 1], alpha [S, S], painted [3, S, S] in [0, 1]."""
+        shift = _sample((flow - _identity(len(flow))) * (self.side / 2), *self.lookup(len(flow)))
+        look = self.here + shift * self.fade[..., None]
+        moved = cv2.remap(self.picture, look[..., 0], look[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        paint = np.concatenate([painted.transpose(1, 2, 0) * 255.0, alpha[..., None]], axis=-1)
+        paint = _sample(np.ascontiguousarray(paint), *self.lookup(len(alpha)))
+        share = paint[..., 3:] * self.fade[..., None]
+        blended = moved + share * (paint[..., :3] - moved)
+        frame = self.picture.copy()
+        frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended), 0, 255)
+        return frame
+
+
+def _sample(field: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    return cv2.remap(field.astype(np.float32), xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _identity(size: int) -> np.ndarray:
+    line = (np.arange(size, dtype=np.float32) * 2 + 1) / size - 1
+    return np.stack(np.meshgrid(line, line), axis=-1)

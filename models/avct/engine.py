@@ -1,0 +1,151 @@
+"""The AVCT engine: a portrait and speech to frames. One pass over a clip; weights stay resident in the process.
+
+Steps (SEEDS.md 1.3): audio to pose; phone and pose tokens, audio and identity tokens, each step encoded once and shared by the
+windows that overlap it; head-frame keypoints and Jacobians; relative transfer from the anchor frame; renderer. Frames are
+composed at the portrait's own resolution (models/avct/compose.py).
+"""
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from models import checkpoints
+from models.avct import idle
+from models.avct import keypoints as kp
+from models.avct import pose as poses
+from models.avct.audio2pose import AudioToPose
+from models.avct.compose import Canvas
+from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows
+from models.avct.generator import Generator, GeneratorConfig
+from models.avct.transformer import MotionTransformer, TransformerConfig, windows
+from models.faces.crop import Square, face_square
+from models.types import Motion, Portrait, Speech
+
+NAME = "avct"
+PARTS = ("compact-renderer", "compact-transformer", "compact-audio2pose")
+BATCH = 8  # frames a call of the renderer
+CHUNK = 250  # frames a call of the transformer
+POSE_GAIN = 1.5  # the training speaker's head hardly moves; idle motion is drawn this much larger
+
+
+class AvctEngine:
+    """Preset `compact` of AVCT, ready to render. Get it by `load`; it is not safe to share between threads."""
+
+    def __init__(self, generator: Generator, transformer: MotionTransformer, audio2pose: AudioToPose, weights: tuple[str, ...]) -> None:
+        self.generator = generator.eval().to(memory_format=torch.channels_last)
+        self.transformer = transformer.eval()
+        self.audio2pose = audio2pose.eval()
+        self.weights = weights
+
+    @classmethod
+    def load(cls, preset: str = "compact") -> "AvctEngine":
+        """The engine with its shipped weights, checked by hash and kept for the life of the process.
+
+        Raises WeightsError when a file is missing or is not what its card says, ValueError for a preset that does not exist.
+        """
+        if preset != "compact":
+            raise ValueError(f"AVCT has the preset 'compact', not {preset!r}")
+        return _load()
+
+    @torch.inference_mode()
+    def motion(
+        self, portrait: Portrait, speech: Speech, *, seed: int = 0, anchor: int | None = None, pose: np.ndarray | None = None
+    ) -> Motion:
+        """Driving keypoints for every frame of the speech, in the portrait's face square.
+
+        seed: of head motion and blinks. anchor: the predicted frame that stands for the portrait's own expression; by default
+        the quiet frame whose mouth is open as far as the portrait's. pose [frames, 6]: head poses to follow instead of drawn ones.
+        """
+        frames = speech.frames
+        square = face_square(portrait.landmarks)
+        unit = square.to_unit(portrait.landmarks)
+        source, source_pose = kp.from_landmarks(unit), poses.pose_of(unit)
+        home, _ = poses.to_head(*source, source_pose)
+        rows = audio_rows(speech.wave, frames).reshape(frames, ROWS_PER_FRAME, WIDTH)
+        phones = phone_rows(speech.phones, frames).reshape(frames, ROWS_PER_FRAME)
+        drawn = pose if pose is not None else self.head_motion(rows, seed)
+        values, jacobians = self.face_motion(rows, phones, drawn, home)
+        speaking = idle.speaking_frames(speech.activity, frames)
+        rest = quiet_frame(values, speaking)
+        values, jacobians = idle.rest_in_silence(values, jacobians, speaking, rest)
+        if anchor is None:
+            anchor = anchor_frame(values, home, rest)
+        if pose is None:
+            values = steady_eyes(values, anchor)
+        moved = poses.transfer((values, jacobians), drawn, anchor, source, source_pose)
+        if pose is not None:
+            return moved
+        return Motion(idle.close_lids(moved.values, idle.blinks(frames, speaking, seed)), moved.jacobians, anchor)
+
+    def head_motion(self, rows: np.ndarray, seed: int) -> np.ndarray:
+        """Head poses [frames, 6] drawn for the sound's feature rows [frames, 4, 41], about the training speaker's mean pose."""
+        away = self.audio2pose.draw(torch.from_numpy(rows), seed) * POSE_GAIN
+        return self.transformer.pose_mean.numpy() + poses.ease(away)
+
+    def face_motion(self, rows: np.ndarray, phones: np.ndarray, pose: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Head-frame keypoints [T, K, 2] and Jacobians [T, K, 2, 2]; every step's tokens are encoded once."""
+        reach = self.transformer.config.reach
+        encoder = self.transformer.encoder_tokens(torch.from_numpy(phones), torch.from_numpy(pose).float())
+        decoder = self.transformer.decoder_tokens(torch.from_numpy(rows), self.transformer.values_mean)
+        encoder, decoder = windows(encoder, reach), windows(decoder, reach)
+        parts = [self.transformer(encoder[i : i + CHUNK], decoder[i : i + CHUNK]) for i in range(0, len(encoder), CHUNK)]
+        return tuple(torch.cat(part).double().numpy() for part in zip(*parts, strict=True))  # type: ignore[return-value]
+
+    @torch.inference_mode()
+    def render(self, portrait: Portrait, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Frames start..stop of a motion as uint8 RGB [H, W, 3] at the portrait's own size."""
+        size = self.generator.config.size
+        square = face_square(portrait.landmarks)
+        canvas = Canvas(portrait.picture, square, size)
+        picture = torch.from_numpy(canvas.small).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
+        encoded = self.generator.encode(picture)
+        source = source_keypoints(portrait, square)
+        stop = motion.frames if stop is None else min(stop, motion.frames)
+        for first in range(start, stop, BATCH):
+            last = min(first + BATCH, stop)
+            driving = torch.from_numpy(motion.values[first:last]), torch.from_numpy(motion.jacobians[first:last])
+            count = last - first
+            spread = type(encoded)(*(part.expand(count, -1, -1, -1) for part in encoded))
+            made = self.generator(picture.expand(count, -1, -1, -1), spread, tuple(p.expand(count, *p.shape[1:]) for p in source), driving)
+            flow, alpha, painted = (t.numpy() for t in (made.flow, made.alpha, made.painted))
+            for i in range(count):
+                yield canvas.compose(flow[i], alpha[i, 0], painted[i])
+
+
+def source_keypoints(portrait: Portrait, square: Square) -> tuple[torch.Tensor, torch.Tensor]:
+    """The portrait's keypoints [1, K, 2] and Jacobians [1, K, 2, 2] in its face square."""
+    values, jacobians = kp.from_landmarks(square.to_unit(portrait.landmarks))
+    return torch.from_numpy(values).float()[None], torch.from_numpy(jacobians).float()[None]
+
+
+def quiet_frame(values: np.ndarray, speaking: np.ndarray) -> int:
+    """The frame whose mouth is most closed, among silent ones where there are any; head-frame keypoints [T, K, 2]."""
+    opening = kp.mouth_opening(values)
+    silent = speaking < 0.05
+    return int(np.argmin(np.where(silent, opening, opening + (1.0 if silent.any() else 0.0))))
+
+
+def anchor_frame(values: np.ndarray, home: np.ndarray, rest: int) -> int:
+    """The frame that stands for the portrait's expression: `rest` for a closed mouth, else the frame as far open as the portrait."""
+    opening, wanted = kp.mouth_opening(values), float(kp.mouth_opening(home))
+    if wanted <= opening[rest] + 0.015:
+        return rest
+    return int(np.argmin(np.abs(opening - wanted)))
+
+
+def steady_eyes(values: np.ndarray, anchor: int) -> np.ndarray:
+    """Lids held as at the anchor: what the training speaker's blinks left in the mean is not this face's."""
+    held = list(kp.LIDS)
+    values = values.copy()
+    values[:, held] = values[anchor, held]
+    return values
+
+
+@functools.cache
+def _load() -> AvctEngine:
+    generator, transformer, audio2pose = Generator(GeneratorConfig()), MotionTransformer(TransformerConfig()), AudioToPose()
+    for module, part in zip((generator, transformer, audio2pose), PARTS, strict=True):
+        module.load_state_dict(checkpoints.load(NAME, part), strict=True)
+    return AvctEngine(generator, transformer, audio2pose, tuple(checkpoints.sha256(NAME, part) for part in PARTS))

@@ -1,0 +1,74 @@
+"""What AVCT hears: 41 values at 100 Hz (13 MFCC, 26 log filter-bank, F0 in Hz, voicing) and phones, four rows to a frame.
+
+MFCC and filter-bank are `python_speech_features` with its defaults on the peak-normalised wave, as published. F0 here is a
+normalised autocorrelation, much faster than WORLD's harvest, with the same conventions: Hz, unvoiced gaps bridged linearly,
+ends held, flag 0 or 1.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.avct.phonemes import SIL, index
+from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, Phone
+
+ROWS_PER_FRAME = ROW_RATE // FRAME_RATE
+WIDTH = 41
+LOWEST_HZ, HIGHEST_HZ = 65.0, 420.0
+BLOCK_SECONDS = 30  # long sound is analysed in blocks of this length, so that memory does not grow with it
+
+
+def audio_rows(wave: np.ndarray, frames: int) -> np.ndarray:
+    """Features float32 [frames * 4, 41] of a wave float32 [samples] at 16 kHz, padded with silence to whole frames."""
+    wave = wave - wave.mean() if len(wave) else wave
+    wave = wave / max(float(np.abs(wave).max(initial=0.0)), 1e-4)
+    rows = frames * ROWS_PER_FRAME
+    hop = SAMPLE_RATE // ROW_RATE
+    wave = np.pad(wave, (0, max(0, rows * hop + 400 - len(wave)))).astype(np.float32)
+    block = BLOCK_SECONDS * ROW_RATE
+    parts = [_block(wave[start * hop : (min(start + block, rows)) * hop + 640], min(block, rows - start)) for start in range(0, rows, block)]
+    features = np.concatenate(parts) if parts else np.zeros((0, WIDTH), np.float32)
+    features[:, 39], features[:, 40] = _bridge(features[:, 39]), features[:, 39] > 0
+    return features
+
+
+def _block(wave: np.ndarray, rows: int) -> np.ndarray:
+    from python_speech_features import fbank, lifter
+    from scipy.fft import dct
+
+    energies, energy = fbank(np.pad(wave, (0, 400)), SAMPLE_RATE)
+    log_bank = np.log(energies[:rows])
+    cepstra = lifter(dct(log_bank, type=2, axis=1, norm="ortho")[:, :13], 22)
+    cepstra[:, 0] = np.log(energy[:rows])
+    return np.concatenate([cepstra, log_bank, pitch(wave, rows)[:, None], np.zeros((rows, 1))], axis=1).astype(np.float32)
+
+
+def pitch(wave: np.ndarray, rows: int) -> np.ndarray:
+    """F0 in Hz [rows] at 100 Hz of a wave at 16 kHz, 0 where unvoiced: peak of the normalised autocorrelation of 40 ms."""
+    size, hop = 640, SAMPLE_RATE // ROW_RATE
+    padded = np.pad(wave, (size // 2, size + rows * hop))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[: rows * hop : hop]
+    spectrum = np.fft.rfft(frames * np.hanning(size).astype(np.float32), 2 * size, axis=1)
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2, axis=1)[:, :size]
+    taper = np.fft.irfft(np.abs(np.fft.rfft(np.hanning(size), 2 * size)) ** 2)[:size]
+    normal = correlation / np.maximum(correlation[:, :1], 1e-9) / np.maximum(taper / taper[0], 1e-3)
+    low, high = int(SAMPLE_RATE / HIGHEST_HZ), int(SAMPLE_RATE / LOWEST_HZ)
+    lag = normal[:, low:high].argmax(1) + low
+    strength = normal[np.arange(rows), lag]
+    loud = correlation[:, 0] > 1e-3 * max(float(correlation[:, 0].max(initial=0.0)), 1e-6)
+    return np.where((strength > 0.5) & loud, SAMPLE_RATE / lag, 0.0)
+
+
+def _bridge(hertz: np.ndarray) -> np.ndarray:
+    voiced = np.flatnonzero(hertz > 0)
+    if len(voiced) == 0:
+        return hertz
+    return np.interp(np.arange(len(hertz)), voiced, hertz[voiced]).astype(np.float32)
+
+
+def phone_rows(phones: Sequence[Phone], frames: int) -> np.ndarray:
+    """Phone index int64 [frames * 4] of each 100 Hz row, silence where no phone is."""
+    rows = np.full(frames * ROWS_PER_FRAME, SIL, np.int64)
+    for phone in phones:
+        rows[max(0, round(phone.start * ROW_RATE)) : max(0, round(phone.end * ROW_RATE))] = index(phone.symbol)
+    return rows

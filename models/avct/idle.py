@@ -1,0 +1,53 @@
+"""What a face does while it does not speak: blinks, and a mouth that closes and rests in silence."""
+
+import numpy as np
+
+from models.avct import keypoints as kp
+from models.corpus import smooth
+from models.types import FRAME_RATE, ROW_RATE
+
+BLINK = np.array([0.25, 0.7, 1.0, 0.9, 0.6, 0.35, 0.15])  # closure of the lids, frame by frame (about 0.3 s)
+BLINKS_A_SECOND = 0.25
+SHUT = 0.92  # how much of the gap between the lids a blink closes
+
+
+def blinks(frames: int, speaking: np.ndarray, seed: int) -> np.ndarray:
+    """Closure of the lids [frames] in [0, 1]: blinks at random, rarer than 1.2 s apart, likelier in silence."""
+    random = np.random.default_rng([seed, 1])
+    closure = np.zeros(frames + len(BLINK))
+    t = int(random.uniform(0.6, 2.0) * FRAME_RATE)
+    while t < frames:
+        closure[t : t + len(BLINK)] = BLINK
+        pace = BLINKS_A_SECOND * (1.0 if speaking[min(t, frames - 1)] > 0.5 else 1.4)
+        t += int((1.2 + random.exponential(1 / pace - 1.2)) * FRAME_RATE)
+    return closure[:frames]
+
+
+def close_lids(values: np.ndarray, closure: np.ndarray) -> np.ndarray:
+    """Keypoints [T, K, 2] with the upper lids brought down to the lower ones by `closure` [T]."""
+    values = values.copy()
+    for side in ("l", "r"):
+        upper, lower = kp.NAMES.index(f"upper_lid_{side}"), kp.NAMES.index(f"lower_lid_{side}")
+        gap = values[:, lower] - values[:, upper]
+        values[:, upper] += gap * (SHUT * closure)[:, None]
+        values[:, lower] -= gap * (0.06 * closure)[:, None]
+    return values
+
+
+def speaking_frames(activity: np.ndarray, frames: int) -> np.ndarray:
+    """How much a voice is heard about each frame [frames] in [0, 1], eased over 0.12 s, from activity at 100 Hz."""
+    rows = np.zeros(frames * ROW_RATE // FRAME_RATE, np.float32)
+    rows[: len(activity)] = activity[: len(rows)]
+    per_frame = rows.reshape(frames, -1).max(1)
+    wider = np.maximum(per_frame, np.maximum(np.roll(per_frame, 1), np.roll(per_frame, -1)))
+    return np.clip(smooth(wider.astype(np.float64)[:, None], 2)[:, 0], 0, 1)
+
+
+def rest_in_silence(values: np.ndarray, jacobians: np.ndarray, speaking: np.ndarray, rest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Head-frame motion [T, K, 2], [T, K, 2, 2] eased to the frame `rest` where nobody speaks: mouth, chin and jaw."""
+    moved = [*kp.LIPS, kp.NAMES.index("chin"), kp.NAMES.index("jaw_l"), kp.NAMES.index("jaw_r")]
+    values, jacobians = values.copy(), jacobians.copy()
+    share = speaking[:, None, None]
+    values[:, moved] = values[rest, moved] + share * (values[:, moved] - values[rest, moved])
+    jacobians[:, moved] = jacobians[rest, moved] + share[..., None] * (jacobians[:, moved] - jacobians[rest, moved])
+    return values, jacobians

@@ -1,0 +1,100 @@
+"""The `compact` scorer's networks: five grey frames of a mouth and a fifth of a second of sound to unit vectors.
+
+B batch, T frames; a window is frames i..i+4 and feature rows 4i..4i+19 (100 Hz).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.types import ROW_RATE, SAMPLE_RATE
+
+FRAMES = 5
+ROWS = 20
+SIZE = 64
+MELS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncConfig:
+    """Sizes of the two encoders."""
+
+    video_widths: tuple[int, ...] = (32, 64, 128, 160)
+    audio_widths: tuple[int, ...] = (32, 64, 128)
+    embedding: int = 128
+
+
+class SyncNetwork(nn.Module):
+    """Both encoders and the temperature of their similarity."""
+
+    def __init__(self, config: SyncConfig) -> None:
+        super().__init__()
+        widths = (2 * FRAMES - 1, *config.video_widths)
+        self.video = nn.Sequential(
+            *(_unit(a, b, 5 if i == 0 else 3, 2) for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(widths[-1] * (SIZE // 16) ** 2, 256),
+            nn.ReLU(),
+            nn.Linear(256, config.embedding),
+        )
+        first, second, third = config.audio_widths
+        self.audio = nn.Sequential(
+            _unit(1, first, 5, (1, 2)),
+            _unit(first, second, 3, 2),
+            _unit(second, third, 3, 2),
+            nn.Flatten(),
+            nn.Dropout(0.2),
+            nn.Linear(third * (ROWS // 4) * (MELS // 8), 256),
+            nn.ReLU(),
+            nn.Linear(256, config.embedding),
+        )
+        self.scale = nn.Parameter(torch.tensor(2.5))
+
+    def see(self, mouths: Tensor) -> Tensor:
+        """Windows of grey mouths [B, 5, 64, 64] in [0, 1] to unit vectors [B, E]; brightness and contrast are taken out."""
+        mean = mouths.mean((1, 2, 3), keepdim=True)
+        level = (mouths - mean) / (mouths.std((1, 2, 3), keepdim=True) + 0.02)
+        return F.normalize(self.video(torch.cat([level, level.diff(dim=1) * 3.0], 1)), dim=-1)
+
+    def hear(self, mels: Tensor) -> Tensor:
+        """Windows of log mel rows [B, 20, 40] to unit vectors [B, E]."""
+        return F.normalize(self.audio(mels[:, None]), dim=-1)
+
+
+def _unit(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int]) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+def mel_filters(bands: int = MELS, bins: int = 257) -> np.ndarray:
+    """Triangular filters [bands, bins] equally wide in mel (HTK formula) from 80 Hz to 7,600 Hz."""
+    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + np.array([80.0, 7600.0]) / 700)), bands + 2) / 2595) - 1)
+    bin_hertz = np.linspace(0, SAMPLE_RATE / 2, bins)
+    rising = (bin_hertz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bin_hertz) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def log_mels(wave: np.ndarray, rows: int) -> np.ndarray:
+    """Log mel energies float32 [rows, 40] at 100 Hz of a wave float32 in [-1, 1]: 25 ms Hann windows about each row's middle.
+
+    Loudness is relative to the loud parts of the clip (95th percentile), floored 60 dB below, in units of 20 dB.
+    """
+    hop, width = SAMPLE_RATE // ROW_RATE, 400
+    padded = np.pad(wave, ((width - hop) // 2, width + max(0, rows * hop - len(wave))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, width)[: rows * hop : hop]
+    window, filters = np.hanning(width).astype(np.float32), mel_filters().T
+    power = np.concatenate(
+        [(np.abs(np.fft.rfft(frames[i : i + 3000] * window, 512)) ** 2).astype(np.float32) @ filters for i in range(0, rows, 3000)]
+        or [np.zeros((0, MELS), np.float32)],
+    )
+    level = np.log10(power + 1e-10)
+    loud = np.percentile(level.max(-1), 95) if rows else 0.0
+    return (np.maximum(level - loud, -6.0) / 2 + 1).astype(np.float32)
