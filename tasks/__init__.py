@@ -1,0 +1,1 @@
+"""Stages of a job, one a file, thin over pure functions."""

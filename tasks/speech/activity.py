@@ -1,0 +1,66 @@
+"""Voice activity: where in a sound somebody speaks, by silero's network through ONNX Runtime."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.errors import SetupError
+from models.types import ROW_RATE, SAMPLE_RATE
+
+STEP, CONTEXT = 512, 64  # samples at 16 kHz that the network takes a call, and that it sees of the last one
+SPEAKS, FALLS_SILENT, BRIDGED = 0.5, 0.3, 0.12  # probabilities to start and stop at; pauses bridged, in seconds
+
+
+@functools.cache
+def _session() -> Any:
+    try:
+        import importlib.util
+
+        import onnxruntime
+
+        found = importlib.util.find_spec("silero_vad")
+        assert found is not None and found.origin is not None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        model = Path(found.origin).parent / "data" / "silero_vad.onnx"
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except (ImportError, AssertionError) as error:
+        raise SetupError(f"voice activity needs silero-vad and onnxruntime ({error})", code="setup.vad", next_step="pip install silero-vad onnxruntime.") from error
+
+
+def probabilities(wave: np.ndarray) -> np.ndarray:
+    """Probability of speech for every 512 samples [ceil(samples / 512)] of a wave float32 at 16 kHz."""
+    state, context = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32)
+    rate, found = np.array(SAMPLE_RATE, np.int64), []
+    for start in range(0, len(wave), STEP):
+        piece = np.pad(wave[start : start + STEP], (0, max(0, start + STEP - len(wave)))).astype(np.float32)
+        out, state = _session().run(None, {"input": np.concatenate([context, piece])[None], "state": state, "sr": rate})
+        context = piece[-CONTEXT:]
+        found.append(float(out[0, 0]))
+    return np.array(found, np.float32)
+
+
+def voice_activity(wave: np.ndarray) -> np.ndarray:
+    """Where a voice speaks: float32 [rows] at 100 Hz, 1 or 0, of a wave float32 [samples] at 16 kHz."""
+    active, speaking = [], False
+    for value in probabilities(wave):
+        speaking = value >= (FALLS_SILENT if speaking else SPEAKS)
+        active.append(speaking)
+    rows = len(wave) * ROW_RATE // SAMPLE_RATE
+    if not active:
+        return np.zeros(rows, np.float32)
+    at = np.minimum(np.arange(rows) * (SAMPLE_RATE // ROW_RATE) // STEP, len(active) - 1)
+    return bridge(np.array(active)[at], int(BRIDGED * ROW_RATE)).astype(np.float32)
+
+
+def bridge(active: np.ndarray, longest: int) -> np.ndarray:
+    """Fill pauses of at most `longest` rows between active ones."""
+    filled = active.copy()
+    on = np.flatnonzero(active)
+    for before, after in zip(on[:-1], on[1:], strict=True):
+        if 1 < after - before <= longest:
+            filled[before:after] = True
+    return filled
