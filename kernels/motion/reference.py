@@ -18,14 +18,24 @@ def affine_maps(source: Tensor, driving: Tensor, source_jacobians: Tensor, drivi
     return torch.cat([one, matrix], 1), torch.cat([torch.zeros_like(shift[:, :1]), shift], 1)
 
 
+def numbers(source: Tensor, driving: Tensor, source_jacobians: Tensor, driving_jacobians: Tensor) -> Tensor:
+    """T_k as six numbers [B, K+1, 6]: a, b, c, d, e, f of x' = a x + b y + e, y' = c x + d y + f."""
+    matrix, shift = affine_maps(source, driving, source_jacobians, driving_jacobians)
+    return torch.cat([matrix.flatten(2), shift], -1)
+
+
 def dense_flow(masks: Tensor, source: Tensor, driving: Tensor, source_jacobians: Tensor, driving_jacobians: Tensor) -> Tensor:
     """Flow [B, h, w, 2] from mask logits [B, K+1, h, w], keypoints [B, K, 2] and Jacobians [B, K, 2, 2] of source and driving."""
+    return blend(masks, numbers(source, driving, source_jacobians, driving_jacobians))
+
+
+def blend(masks: Tensor, maps: Tensor) -> Tensor:
+    """Flow [B, h, w, 2] from mask logits [B, K+1, h, w] and affine maps [B, K+1, 6]."""
     batch, _, height, width = masks.shape
-    matrix, shift = affine_maps(source, driving, source_jacobians, driving_jacobians)
     share = torch.softmax(masks, dim=1).flatten(2)  # [B, K+1, h*w]
-    numbers = torch.cat([matrix.flatten(2), shift], -1).transpose(1, 2) @ share  # [B, 6, h*w]
+    mean = maps.transpose(1, 2) @ share  # [B, 6, h*w]
     ys = (torch.arange(height, dtype=masks.dtype, device=masks.device) * 2 + 1) / height - 1
     xs = (torch.arange(width, dtype=masks.dtype, device=masks.device) * 2 + 1) / width - 1
-    a, b, c, d, e, f = numbers.reshape(batch, 6, height, width).unbind(1)
+    a, b, c, d, e, f = mean.reshape(batch, 6, height, width).unbind(1)
     x, y = xs[None, None, :], ys[None, :, None]
     return torch.stack([a * x + b * y + e, c * x + d * y + f], -1)

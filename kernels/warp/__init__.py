@@ -1,8 +1,10 @@
 """Bilinear warp of a feature map by a flow, times occlusion. This is the only door: it picks by device.
 
-On a GPU the Triton kernel runs behind a `torch.library` operator, so autograd, `torch.compile` and fake tensors work; elsewhere the
-reference does. `dubwright::warp` called on a CPU runs the kernel under Triton's interpreter when TRITON_INTERPRET is set.
+On a GPU the Triton kernel runs behind a `torch.library` operator, so autograd, `torch.compile` and fake tensors work; elsewhere,
+and in float64, the reference does. `dubwright::warp` called on a CPU needs Triton's interpreter (TRITON_INTERPRET=1).
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ def warp(
     feature: Tensor, flow: Tensor, occlusion: Tensor | None = None, *, align_corners: bool = False, padding: str = "zeros"
 ) -> Tensor:
     """Sample feature [B, C, H, W] at flow [B, h, w, 2], times occlusion [B, 1, h, w]; see reference.py for the formula."""
-    if feature.is_cuda:
-        return operator(feature.contiguous(), flow.contiguous(), None if occlusion is None else occlusion.contiguous(), align_corners, padding)
+    if feature.is_cuda and feature.dtype != torch.float64:
+        shade = None if occlusion is None else occlusion.contiguous()
+        return operator(feature.contiguous(), flow.contiguous(), shade, align_corners, padding)
     return reference.warp(feature, flow, occlusion, align_corners=align_corners, padding=padding)
 
 
@@ -49,12 +52,12 @@ def _fake_backward(
     return torch.empty_like(feature), torch.empty_like(flow), flow.new_empty(0) if occlusion is None else torch.empty_like(occlusion)
 
 
-def _keep(ctx, inputs, output) -> None:  # noqa: ANN001 (torch.library's own signature)
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     feature, flow, occlusion, ctx.align_corners, ctx.padding = inputs
     ctx.save_for_backward(feature, flow, occlusion)
 
 
-def _backward(ctx, grad: Tensor):  # noqa: ANN001, ANN202 (torch.library's own signature)
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     feature, flow, occlusion = ctx.saved_tensors
     found = backward_operator(grad.contiguous(), feature, flow, occlusion, ctx.align_corners, ctx.padding)
     return found[0], found[1], None if occlusion is None else found[2], None, None

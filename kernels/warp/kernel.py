@@ -2,13 +2,16 @@
 
 One program takes a block of output pixels of one picture and walks the channels: coordinates, weights and occlusion are computed
 once and stay in registers. Backward scatters into the feature's gradient with atomics and reduces the flow's and the
-occlusion's over channels in the same walk.
+occlusion's over channels in the same walk. The atomics make the feature's gradient, and it alone, vary in its last bits from run
+to run on a GPU.
 """
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from kernels import launch
 
 
 @triton.jit
@@ -24,6 +27,9 @@ def _place(coordinate, size, ALIGN: tl.constexpr, BORDER: tl.constexpr):
         inside = (place > 0.0) & (place < size - 1.0)
         slope = tl.where(inside, slope, 0.0)
         place = tl.minimum(tl.maximum(place, 0.0), size - 1.0)
+    else:
+        # one pixel outside is as good as any: all four neighbours count as zero, and the index stays in the range of int32
+        place = tl.minimum(tl.maximum(place, -2.0), size + 1.0)
     return place, slope
 
 
@@ -32,7 +38,7 @@ def _warp_forward(
     feature, flow, occlusion, out, channels, height, width, pixels,
     HAS_OCCLUSION: tl.constexpr, ALIGN: tl.constexpr, BORDER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    batch = tl.program_id(1)
+    batch = tl.program_id(1).to(tl.int64)  # large batches reach past 2**31 elements
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = at < pixels
     flow_x = tl.load(flow + (batch * pixels + at) * 2, mask=valid, other=0.0).to(tl.float32)
@@ -63,7 +69,7 @@ def _warp_backward(
     grad, feature, flow, occlusion, grad_feature, grad_flow, grad_occlusion, channels, height, width, pixels,
     HAS_OCCLUSION: tl.constexpr, ALIGN: tl.constexpr, BORDER: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    batch = tl.program_id(1)
+    batch = tl.program_id(1).to(tl.int64)  # large batches reach past 2**31 elements
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     valid = at < pixels
     flow_x = tl.load(flow + (batch * pixels + at) * 2, mask=valid, other=0.0).to(tl.float32)
@@ -104,24 +110,21 @@ def _warp_backward(
         tl.store(grad_occlusion + batch * pixels + at, sum_occlusion, mask=valid)
 
 
-def _grid(flow: Tensor, block: int) -> tuple[int, int]:
-    return triton.cdiv(flow.shape[1] * flow.shape[2], block), flow.shape[0]
-
-
-def forward(feature: Tensor, flow: Tensor, occlusion: Tensor | None, align_corners: bool, border: bool, block: int = 1024) -> Tensor:
+def forward(feature: Tensor, flow: Tensor, occlusion: Tensor | None, align_corners: bool, border: bool) -> Tensor:
     """Launch the forward kernel on contiguous tensors; shapes as in the reference."""
     batch, channels, height, width = feature.shape
     out = torch.empty(batch, channels, *flow.shape[1:3], dtype=feature.dtype, device=feature.device)
-    shade = flow if occlusion is None else occlusion
-    _warp_forward[_grid(flow, block)](
-        feature, flow, shade, out, channels, height, width, flow.shape[1] * flow.shape[2],
-        HAS_OCCLUSION=occlusion is not None, ALIGN=align_corners, BORDER=border, BLOCK=block,
-    )  # fmt: skip
+    pixels, block = flow.shape[1] * flow.shape[2], launch.block(256)
+    if out.numel():
+        _warp_forward[(triton.cdiv(pixels, block), batch)](
+            feature, flow, flow if occlusion is None else occlusion, out, channels, height, width, pixels,
+            HAS_OCCLUSION=occlusion is not None, ALIGN=align_corners, BORDER=border, BLOCK=block,
+        )  # fmt: skip
     return out
 
 
 def backward(
-    grad: Tensor, feature: Tensor, flow: Tensor, occlusion: Tensor | None, align_corners: bool, border: bool, block: int = 1024
+    grad: Tensor, feature: Tensor, flow: Tensor, occlusion: Tensor | None, align_corners: bool, border: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of feature, flow and occlusion (empty without one), accumulated in float32 and returned in their inputs' types."""
     batch, channels, height, width = feature.shape
@@ -129,8 +132,10 @@ def backward(
     to_flow = torch.empty(flow.shape, dtype=torch.float32, device=flow.device)
     shade = flow if occlusion is None else occlusion
     to_occlusion = torch.empty(0 if occlusion is None else occlusion.shape, dtype=torch.float32, device=flow.device)
-    _warp_backward[_grid(flow, block)](
-        grad, feature, flow, shade, to_feature, to_flow, to_occlusion, channels, height, width, flow.shape[1] * flow.shape[2],
-        HAS_OCCLUSION=occlusion is not None, ALIGN=align_corners, BORDER=border, BLOCK=block,
-    )  # fmt: skip
+    pixels, block = flow.shape[1] * flow.shape[2], launch.block(256)
+    if to_flow.numel():
+        _warp_backward[(triton.cdiv(pixels, block), batch)](
+            grad, feature, flow, shade, to_feature, to_flow, to_occlusion, channels, height, width, pixels,
+            HAS_OCCLUSION=occlusion is not None, ALIGN=align_corners, BORDER=border, BLOCK=block,
+        )  # fmt: skip
     return to_feature.to(feature.dtype), to_flow.to(flow.dtype), to_occlusion.to(shade.dtype)
