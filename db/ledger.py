@@ -1,0 +1,292 @@
+"""The ledger: submit, lease, record, finish. Every write by a worker carries its lease, and a stale one is refused.
+
+A write locks the job's row, compares fencing tokens and does its work in one transaction, so two executors of one job can both
+run, but only the one that holds the job now can record anything.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from db import tables as t
+from db.session import Database
+from infra.errors import StaleToken
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """One job of a submission: its content key, name, engine, and everything its stages need."""
+
+    key: str
+    title: str
+    locale: str
+    engine: str
+    preset: str
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The batch a submission stands for, and whether this call made it."""
+
+    batch_id: int
+    created: bool
+
+
+@dataclass(frozen=True)
+class Lease:
+    """The right to work on a job for a while."""
+
+    job_id: int
+    batch_id: int
+    token: int
+    attempts: int
+    title: str
+    locale: str
+    engine: str
+    preset: str
+    key: str
+    spec: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ArtifactRow:
+    """What the ledger keeps of an artifact, and what it was made from: (source hash, role) pairs."""
+
+    sha256: str
+    kind: str
+    size: int
+    key: str
+    made_from: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class TakeRecord:
+    """A finished take."""
+
+    number: int
+    engine: str
+    preset: str
+    parameters: dict[str, Any]
+    code_version: str
+    machine: dict[str, Any]
+    seconds: dict[str, float]
+    video: ArtifactRow
+    weights: tuple[dict[str, str], ...]
+    windows: tuple[tuple[int, int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class VerdictRecord:
+    """The gate's decision on a take."""
+
+    verdict: str
+    reasons: tuple[str, ...]
+    scorer: str
+    thresholds: dict[str, Any]
+    offset: int | None
+    distance: float | None
+    confidence: float | None
+    curve: dict[str, Any] = field(default_factory=dict)
+
+
+def submit(database: Database, key: str, name: str, output: str, jobs: list[JobSpec]) -> Submitted:
+    """Enter a batch, once: the same key from any number of clients at once gives one batch."""
+    with database.begin() as session:
+        row = session.execute(
+            insert(t.Batch).values(key=key, name=name, output=output).on_conflict_do_nothing(index_elements=["key"]).returning(t.Batch.id),
+        ).scalar_one_or_none()
+        if row is None:
+            return Submitted(session.execute(select(t.Batch.id).where(t.Batch.key == key)).scalar_one(), False)
+        rows = [
+            {"batch_id": row, "position": i, "key": j.key, "title": j.title, "locale": j.locale, "engine": j.engine, "preset": j.preset, "spec": j.spec}
+            for i, j in enumerate(jobs)
+        ]
+        if rows:
+            session.execute(insert(t.Job), rows)
+        _event(session, row, None, "submitted", {"jobs": len(rows)})
+        return Submitted(row, True)
+
+
+def retry(database: Database, batch_id: int, states: tuple[str, ...] = ("failed", "flagged")) -> int:
+    """Queue again the jobs of a batch that ended in `states`; returns how many."""
+    with database.begin() as session:
+        found = session.execute(
+            update(t.Job).where(t.Job.batch_id == batch_id, t.Job.state.in_(states)).values(state="queued", attempts=0, error=None, updated_at=func.now()).returning(t.Job.id),
+        ).scalars().all()
+        for job_id in found:
+            _event(session, batch_id, job_id, "queued again", {})
+        return len(found)
+
+
+def lease(database: Database, batch_id: int, worker: str, seconds: int, max_attempts: int = 3, only: list[int] | None = None) -> Lease | None:
+    """Take the next job that waits, or whose worker's lease has run out; None when there is none.
+
+    A job whose workers died `max_attempts` times is set aside as failed.
+    """
+    with database.begin() as session:
+        while True:
+            query = (
+                select(t.Job)
+                .where(t.Job.batch_id == batch_id)
+                .where((t.Job.state == "queued") | ((t.Job.state == "running") & (t.Job.lease_expires < func.now())))
+                .order_by(t.Job.position)
+                .limit(1)
+                .with_for_update(skip_locked=True)
+            )
+            if only is not None:
+                query = query.where(t.Job.id.in_(only))
+            job = session.execute(query).scalar_one_or_none()
+            if job is None:
+                return None
+            if job.attempts >= max_attempts:
+                job.state, job.lease_expires, job.worker = "failed", None, None
+                job.error = {
+                    "code": "job.poison",
+                    "message": f"its worker died {job.attempts} times",
+                    "next_step": "Look at the worker's log; `dubwright run --retry` tries the job again.",
+                }
+                _event(session, batch_id, job.id, "set aside", {"attempts": job.attempts})
+                session.flush()
+                continue
+            reclaimed = job.state == "running"
+            job.state, job.worker = "running", worker
+            job.token += 1
+            job.attempts += 1
+            job.lease_expires = session.execute(select(_expiry(seconds))).scalar_one()
+            job.updated_at = session.execute(select(func.now())).scalar_one()
+            _event(session, batch_id, job.id, "leased", {"worker": worker, "token": job.token, "reclaimed": reclaimed})
+            return Lease(job.id, batch_id, job.token, job.attempts, job.title, job.locale, job.engine, job.preset, job.key, job.spec)
+
+
+def _expiry(seconds: int) -> Any:
+    return func.now() + text(f"interval '{int(seconds)} seconds'")
+
+
+@contextmanager
+def _holding(database: Database, held: Lease) -> Iterator[tuple[Session, t.Job]]:
+    with database.begin() as session:
+        job = session.execute(select(t.Job).where(t.Job.id == held.job_id).with_for_update()).scalar_one()
+        if job.token != held.token or job.state != "running":
+            raise StaleToken(f"job {held.title}/{held.locale} is held under token {job.token}, not {held.token} ({job.state})")
+        yield session, job
+
+
+def renew(database: Database, held: Lease, seconds: int) -> None:
+    """Hold on for longer. Raises StaleToken."""
+    with _holding(database, held) as (session, job):
+        job.lease_expires = session.execute(select(_expiry(seconds))).scalar_one()
+
+
+def record_artifacts(database: Database, held: Lease, rows: list[ArtifactRow]) -> None:
+    """Enter artifacts and what they were made from. Raises StaleToken; an unknown source is refused by the database."""
+    with _holding(database, held) as (session, _):
+        _artifacts(session, rows)
+
+
+def _artifacts(session: Session, rows: list[ArtifactRow]) -> None:
+    for row in rows:
+        session.execute(insert(t.Artifact).values(sha256=row.sha256, kind=row.kind, size=row.size, key=row.key).on_conflict_do_nothing())
+        for source, role in row.made_from:
+            session.execute(insert(t.Edge).values(sha256=row.sha256, source=source, role=role).on_conflict_do_nothing())
+
+
+def find_stage(database: Database, key: str) -> tuple[str, float] | None:
+    """What a stage made under a key: hash of the artifact and the seconds it took; None when it has not run."""
+    with database.begin() as session:
+        row = session.execute(select(t.StageResult.sha256, t.StageResult.seconds).where(t.StageResult.key == key)).one_or_none()
+        return None if row is None else (row[0], row[1])
+
+
+def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float) -> None:
+    """Remember what a stage made. Raises StaleToken."""
+    with _holding(database, held) as (session, _):
+        _artifacts(session, [row])
+        session.execute(insert(t.StageResult).values(key=key, stage=stage, sha256=row.sha256, seconds=seconds).on_conflict_do_nothing())
+
+
+def record_take(database: Database, held: Lease, take: TakeRecord, verdict: VerdictRecord) -> int:
+    """Enter a take with its windows, weights and verdict, in one piece. Returns its id. Raises StaleToken."""
+    with _holding(database, held) as (session, job):
+        _artifacts(session, [take.video])
+        values = {
+            "engine": take.engine, "preset": take.preset, "parameters": take.parameters, "code_version": take.code_version,
+            "machine": take.machine, "seconds": take.seconds, "video": take.video.sha256,
+        }  # fmt: skip
+        take_id = session.execute(
+            insert(t.Take)
+            .values(job_id=job.id, number=take.number, **values)
+            .on_conflict_do_update(index_elements=["job_id", "number"], set_=values)
+            .returning(t.Take.id),
+        ).scalar_one()
+        for row in take.weights:
+            session.execute(insert(t.Weights).values(**row).on_conflict_do_nothing())
+            session.execute(insert(t.TakeWeights).values(take_id=take_id, sha256=row["sha256"]).on_conflict_do_nothing())
+        for number, (first, last, seconds) in enumerate(take.windows):
+            session.execute(
+                insert(t.Window).values(take_id=take_id, number=number, first_frame=first, last_frame=last, seconds=seconds).on_conflict_do_nothing(),
+            )
+        decided = {
+            "calibration_id": _calibration(session, verdict.scorer, verdict.thresholds), "verdict": verdict.verdict, "reasons": list(verdict.reasons),
+            "offset_frames": verdict.offset, "distance": verdict.distance, "confidence": verdict.confidence, "curve": verdict.curve,
+        }  # fmt: skip
+        session.execute(insert(t.Verdict).values(take_id=take_id, **decided).on_conflict_do_update(index_elements=["take_id"], set_=decided))
+        _event(session, job.batch_id, job.id, "take", {"number": take.number, "verdict": verdict.verdict})
+        return take_id
+
+
+def _calibration(session: Session, scorer: str, thresholds: dict[str, Any]) -> int:
+    session.execute(insert(t.Calibration).values(scorer=scorer, thresholds=thresholds).on_conflict_do_nothing())
+    query = select(t.Calibration.id).where(t.Calibration.scorer == scorer, t.Calibration.thresholds == thresholds)
+    return session.execute(query).scalar_one()
+
+
+def store_calibration(database: Database, scorer: str, thresholds: dict[str, Any]) -> int:
+    """Keep a calibration of a scorer version; the same one twice is one row."""
+    with database.begin() as session:
+        return _calibration(session, scorer, thresholds)
+
+
+def latest_calibration(database: Database, scorer: str) -> dict[str, Any] | None:
+    """The newest thresholds of a scorer version, or None."""
+    with database.begin() as session:
+        query = select(t.Calibration.thresholds).where(t.Calibration.scorer == scorer).order_by(t.Calibration.id.desc()).limit(1)
+        return session.execute(query).scalar_one_or_none()
+
+
+def deliver(database: Database, held: Lease, take_id: int, sha256: str, url: str, files: dict[str, str]) -> None:
+    """Record the job's one delivery and end the job. Raises StaleToken; the database refuses a second one or an untraceable one."""
+    with _holding(database, held) as (session, job):
+        session.add(t.Delivery(job_id=job.id, take_id=take_id, sha256=sha256, url=url, files=files))
+        _end(session, job, "delivered", None)
+
+
+def finish(database: Database, held: Lease, state: str, error: dict[str, Any] | None = None) -> None:
+    """End a job as `flagged` or `failed`. Raises StaleToken, and ValueError for other states."""
+    if state not in ("flagged", "failed"):
+        raise ValueError(f"a job ends as flagged or failed, not {state!r}")
+    with _holding(database, held) as (session, job):
+        _end(session, job, state, error)
+
+
+def release(database: Database, held: Lease) -> None:
+    """Give a job back unfinished, as when a run is interrupted. Raises StaleToken."""
+    with _holding(database, held) as (session, job):
+        job.state, job.lease_expires, job.worker = "queued", None, None
+        job.attempts -= 1
+        _event(session, job.batch_id, job.id, "released", {})
+
+
+def _end(session: Session, job: t.Job, state: str, error: dict[str, Any] | None) -> None:
+    job.state, job.error, job.lease_expires, job.worker = state, error, None, None
+    job.updated_at = session.execute(select(func.now())).scalar_one()
+    _event(session, job.batch_id, job.id, state, error or {})
+
+
+def _event(session: Session, batch_id: int, job_id: int | None, kind: str, detail: dict[str, Any]) -> None:
+    session.add(t.Event(batch_id=batch_id, job_id=job_id, kind=kind, detail=detail))

@@ -1,0 +1,68 @@
+"""The way into the database: one engine a process, migrated when it is opened, errors in the project's own tree."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+from infra.errors import DatabaseUnavailable
+from infra.postgres import embedded_url
+from infra.settings import Settings, get_settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+MIGRATION_LOCK = 7_215_133_007  # any number, the same for every process
+
+
+def alembic_config(connection: Connection) -> Config:
+    """Alembic's configuration on a connection."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["connection"] = connection
+    return config
+
+
+class Database:
+    """A migrated database and its sessions."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A session in a transaction: committed at the end, rolled back on an error. Raises DatabaseUnavailable."""
+        try:
+            with self._sessions.begin() as session:
+                yield session
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailable(f"the database does not answer ({str(error.orig).splitlines()[0]})") from error
+
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to a revision; one process at a time."""
+        try:
+            with self.engine.begin() as connection:
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
+                config = alembic_config(connection)
+                if revision in ("head",) or revision.startswith("+"):
+                    command.upgrade(config, revision)
+                else:
+                    command.downgrade(config, revision)
+        except (OperationalError, InterfaceError) as error:
+            raise DatabaseUnavailable(f"the database does not answer ({str(error.orig).splitlines()[0]})") from error
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+
+def open_database(settings: Settings | None = None) -> Database:
+    """The database that the settings name, or the embedded one; its schema is brought up to date."""
+    settings = settings or get_settings()
+    database = Database(settings.database_url.get_secret_value() or embedded_url(settings.home))
+    database.migrate()
+    return database

@@ -1,0 +1,205 @@
+"""The tables. The database guards what must hold: unique submissions and deliveries, known states, no dangling lineage."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, CheckConstraint, DateTime, Float, ForeignKey, Identity, Index, Integer, MetaData, Text, UniqueConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+JOB_STATES = ("queued", "running", "delivered", "flagged", "failed")
+VERDICTS = ("pass", "flag", "fail", "unscorable")
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(v) for v in values)})"
+
+
+class Base(DeclarativeBase):
+    """Common ground of the tables: named constraints, JSONB for dicts, text without limit, times with zone."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        },
+    )
+    type_annotation_map = {dict[str, Any]: JSONB, list[Any]: JSONB, str: Text, datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy's own form)
+
+
+class Batch(Base):
+    """One submitted manifest; `key` is the hash of what it asks for."""
+
+    __tablename__ = "batches"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    name: Mapped[str]
+    output: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Job(Base):
+    """One output to make. `token` grows with every lease; a write under an older one is refused."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "title", "locale"),
+        CheckConstraint(_one_of("state", JOB_STATES), name="state"),
+        CheckConstraint("(state = 'running') = (lease_expires IS NOT NULL)", name="lease"),
+        Index("ix_jobs_waiting", "batch_id", "position", postgresql_where="state IN ('queued', 'running')"),
+    )
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    position: Mapped[int]
+    key: Mapped[str] = mapped_column(index=True)
+    title: Mapped[str]
+    locale: Mapped[str]
+    engine: Mapped[str]
+    preset: Mapped[str]
+    spec: Mapped[dict[str, Any]]
+    state: Mapped[str] = mapped_column(server_default="queued")
+    attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    token: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    worker: Mapped[str | None]
+    lease_expires: Mapped[datetime | None]
+    error: Mapped[dict[str, Any] | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Artifact(Base):
+    """Immutable bytes in the object store."""
+
+    __tablename__ = "artifacts"
+    __table_args__ = (CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"), CheckConstraint("size >= 0", name="size"))
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    size: Mapped[int] = mapped_column(BigInteger)
+    key: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Weights(Base):
+    """A weights file that some take used."""
+
+    __tablename__ = "weights"
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    engine: Mapped[str]
+    name: Mapped[str]
+    licence: Mapped[str]
+    licence_class: Mapped[str]
+
+
+class Take(Base):
+    """One attempt at a job: engine, parameters, seed, code, machine, seconds by stage, and the video that came out."""
+
+    __tablename__ = "takes"
+    __table_args__ = (UniqueConstraint("job_id", "number"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    number: Mapped[int]
+    engine: Mapped[str]
+    preset: Mapped[str]
+    parameters: Mapped[dict[str, Any]]
+    code_version: Mapped[str]
+    machine: Mapped[dict[str, Any]]
+    seconds: Mapped[dict[str, Any]]
+    video: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class TakeWeights(Base):
+    """Which weights a take used."""
+
+    __tablename__ = "take_weights"
+    take_id: Mapped[int] = mapped_column(ForeignKey("takes.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("weights.sha256"), primary_key=True)
+
+
+class Window(Base):
+    """Rendered frames of a take, in order, with the seconds they took."""
+
+    __tablename__ = "windows"
+    __table_args__ = (CheckConstraint("last_frame > first_frame", name="frames"),)
+    take_id: Mapped[int] = mapped_column(ForeignKey("takes.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    first_frame: Mapped[int]
+    last_frame: Mapped[int]
+    seconds: Mapped[float] = mapped_column(Float)
+
+
+class Calibration(Base):
+    """Thresholds of one scorer version."""
+
+    __tablename__ = "calibrations"
+    __table_args__ = (UniqueConstraint("scorer", "thresholds"),)
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    scorer: Mapped[str] = mapped_column(index=True)
+    thresholds: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Verdict(Base):
+    """The gate's decision on a take, with the score and the thresholds it rests on."""
+
+    __tablename__ = "verdicts"
+    __table_args__ = (
+        CheckConstraint(_one_of("verdict", VERDICTS), name="verdict"),
+        CheckConstraint("verdict = 'unscorable' OR confidence IS NOT NULL", name="scored"),
+    )
+    take_id: Mapped[int] = mapped_column(ForeignKey("takes.id"), primary_key=True)
+    calibration_id: Mapped[int] = mapped_column(ForeignKey("calibrations.id"))
+    verdict: Mapped[str]
+    reasons: Mapped[list[Any]]
+    offset_frames: Mapped[int | None]
+    distance: Mapped[float | None]
+    confidence: Mapped[float | None]
+    curve: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class StageResult(Base):
+    """What a stage made under a key of its inputs, parameters, weights and code."""
+
+    __tablename__ = "stage_results"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(index=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
+    seconds: Mapped[float] = mapped_column(Float)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Edge(Base):
+    """An artifact was made from another, which played a role."""
+
+    __tablename__ = "edges"
+    __table_args__ = (CheckConstraint("sha256 <> source", name="not_itself"), Index("ix_edges_source", "source"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"), primary_key=True)
+    source: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"), primary_key=True)
+    role: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Delivery(Base):
+    """A job's one delivery: a passed take's video at a URL."""
+
+    __tablename__ = "deliveries"
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    take_id: Mapped[int] = mapped_column(ForeignKey("takes.id"), unique=True)
+    sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
+    url: Mapped[str] = mapped_column(unique=True)
+    files: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Event(Base):
+    """What happened, in order; rows are never changed."""
+
+    __tablename__ = "events"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), index=True)
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    kind: Mapped[str]
+    detail: Mapped[dict[str, Any]]
