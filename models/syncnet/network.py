@@ -3,6 +3,7 @@
 B batch, T frames; a window is frames i..i+4 and feature rows 4i..4i+19 (100 Hz).
 """
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +35,7 @@ class SyncNetwork(nn.Module):
         super().__init__()
         widths = (2 * FRAMES - 1, *config.video_widths)
         self.video = nn.Sequential(
-            *(_unit(a, b, 5 if i == 0 else 3, 2) for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))),
+            *(_unit(a, b, 5 if i == 0 else 3, 2) for i, (a, b) in enumerate(itertools.pairwise(widths))),
             nn.Flatten(),
             nn.Dropout(0.2),
             nn.Linear(widths[-1] * (SIZE // 16) ** 2, 256),
@@ -60,6 +61,11 @@ class SyncNetwork(nn.Module):
         level = (mouths - mean) / (mouths.std((1, 2, 3), keepdim=True) + 0.02)
         return F.normalize(self.video(torch.cat([level, level.diff(dim=1) * 3.0], 1)), dim=-1)
 
+    @property
+    def temperature(self) -> float:
+        """What a cosine similarity is multiplied by before a softmax over candidates, as learned."""
+        return float(self.scale.detach().exp())
+
     def hear(self, mels: Tensor) -> Tensor:
         """Windows of log mel rows [B, 20, 40] to unit vectors [B, E]."""
         return F.normalize(self.audio(mels[:, None]), dim=-1)
@@ -73,9 +79,17 @@ def _unit(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int])
     )
 
 
+def cut_windows(mouths: Tensor, mels: Tensor) -> tuple[Tensor, Tensor]:
+    """Runs [N, T, 64, 64] and [N, 4 T, 40] to windows [N * (T - 4), 5, 64, 64] and [N * (T - 4), 20, 40]."""
+    seen = mouths.unfold(1, FRAMES, 1).permute(0, 1, 4, 2, 3).reshape(-1, FRAMES, *mouths.shape[-2:])
+    heard = mels.unfold(1, ROWS, 4).permute(0, 1, 3, 2).reshape(-1, ROWS, MELS)
+    return seen, heard
+
+
 def mel_filters(bands: int = MELS, bins: int = 257) -> np.ndarray:
     """Triangular filters [bands, bins] equally wide in mel (HTK formula) from 80 Hz to 7,600 Hz."""
-    edges = 700 * (10 ** (np.linspace(*(2595 * np.log10(1 + np.array([80.0, 7600.0]) / 700)), bands + 2) / 2595) - 1)
+    low, high = (2595 * np.log10(1 + hertz / 700) for hertz in (80.0, 7600.0))
+    edges = 700 * (10 ** (np.linspace(low, high, bands + 2) / 2595) - 1)
     bin_hertz = np.linspace(0, SAMPLE_RATE / 2, bins)
     rising = (bin_hertz - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     falling = (edges[2:, None] - bin_hertz) / (edges[2:] - edges[1:-1])[:, None]
@@ -91,10 +105,9 @@ def log_mels(wave: np.ndarray, rows: int) -> np.ndarray:
     padded = np.pad(wave, ((width - hop) // 2, width + max(0, rows * hop - len(wave))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, width)[: rows * hop : hop]
     window, filters = np.hanning(width).astype(np.float32), mel_filters().T
-    power = np.concatenate(
-        [(np.abs(np.fft.rfft(frames[i : i + 3000] * window, 512)) ** 2).astype(np.float32) @ filters for i in range(0, rows, 3000)]
-        or [np.zeros((0, MELS), np.float32)],
-    )
-    level = np.log10(power + 1e-10)
+    level = np.zeros((rows, MELS), np.float32)
+    for first in range(0, rows, 3000):  # half a minute at a time, so that spectra of hours are never held
+        spectrum = np.abs(np.fft.rfft(frames[first : first + 3000] * window, 512)) ** 2
+        level[first : first + 3000] = np.log10(spectrum.astype(np.float32) @ filters + 1e-10)
     loud = np.percentile(level.max(-1), 95) if rows else 0.0
     return (np.maximum(level - loud, -6.0) / 2 + 1).astype(np.float32)

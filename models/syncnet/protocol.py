@@ -1,9 +1,11 @@
 """SyncNet's protocol on any pair of embeddings: distance curves over offsets, offset, confidence (SEEDS.md 5.3).
 
-One difference from the published protocol: windows whose partner lies outside the clip are left out of the mean, where the
-published code compares them with zero vectors.
+Two differences from the published protocol: windows whose partner lies outside the clip are left out of the mean, where the
+published code compares them with zero vectors; and an offset that fewer than half of the windows have a partner at (in clips
+of a second) is not a candidate, since the least of a few poor means says nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,28 +23,44 @@ class Curve:
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean distance at each offset [31]."""
-        return np.nanmean(self.distances, axis=0)
+        """Mean distance at each offset [31], NaN where no window has a partner."""
+        return _mean(self.distances)
+
+    @property
+    def candidates(self) -> np.ndarray:
+        """Mean distance at each offset [31], NaN where fewer than half of the windows have a partner."""
+        known = (~np.isnan(self.distances)).sum(axis=0)
+        return np.where(known * 2 >= known.max(), self.mean, np.nan)
 
     @property
     def offset(self) -> int:
         """Frames by which the audio leads (SyncNet's sign)."""
-        return REACH - int(np.argmin(self.mean))
+        return REACH - int(np.nanargmin(self.candidates))
 
     @property
     def distance(self) -> float:
         """The least mean distance."""
-        return float(self.mean.min())
+        return float(np.nanmin(self.candidates))
+
+    @property
+    def median(self) -> float:
+        """Median of the mean distances."""
+        return float(np.nanmedian(self.candidates))
 
     @property
     def confidence(self) -> float:
         """Median less minimum of the mean distances."""
-        return float(np.median(self.mean) - self.mean.min())
+        return self.median - self.distance
 
-    def window_confidence(self, offset: int | None = None) -> np.ndarray:
-        """Per window [windows]: median of the mean distances less the window's distance at an offset (the best by default)."""
-        column = REACH - (self.offset if offset is None else offset)
-        return np.median(self.mean) - self.distances[:, column]
+    def window_confidence(self, offset: int) -> np.ndarray:
+        """Per window [windows]: median of the mean distances less the window's distance at an offset."""
+        return self.median - self.distances[:, REACH - offset]
+
+
+def _mean(distances: np.ndarray) -> np.ndarray:
+    known = ~np.isnan(distances)
+    total = np.where(known, distances, 0).sum(axis=0, dtype=np.float64)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan).astype(np.float32)
 
 
 def curve_of(video: np.ndarray, audio: np.ndarray) -> Curve:
@@ -57,19 +75,40 @@ def curve_of(video: np.ndarray, audio: np.ndarray) -> Curve:
     return Curve(distances)
 
 
-def agreement(curve: Curve, start: int, shift: int) -> float:
-    """How well a second of video from window `start` agrees with the sound `shift` frames away: curve's median less distance."""
-    part = curve.distances[start : start + SECOND]
-    return float(np.nanmedian(np.nanmean(part, axis=0)) - np.nanmean(part[:, REACH + shift]))
+def certainty(distances: np.ndarray, temperature: float) -> np.ndarray:
+    """Log probability of each offset [31] given distances [windows, 31] of unit vectors; minus infinity where none is known.
+
+    The softmax, under the network's own temperature, of the mean cosine similarities (1 - d^2 / 2) at the offsets.
+    """
+    likeness = temperature * (1 - _mean(distances**2).astype(np.float64) / 2)
+    likeness[np.isnan(likeness)] = -np.inf
+    peak = likeness.max()
+    return likeness - peak - np.log(np.exp(likeness - peak).sum())
 
 
-def auc(curves: list[Curve]) -> float:
-    """Area under the ROC of telling in-sync seconds from shifted ones, by `agreement`; seconds every half second of every clip."""
-    right, wrong = [], []
+def margin(distances: np.ndarray) -> np.ndarray:
+    """SyncNet's measure at each offset [31]: median of the mean distances less the mean distance; NaN where none is known."""
+    mean = _mean(distances)
+    return np.nanmedian(mean) - mean
+
+
+def auc(curves: list[Curve], measure: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Area under the ROC of telling in-sync seconds from shifted ones by a measure; seconds every half second of every clip."""
+    right: list[float] = []
+    wrong: list[float] = []
     for curve in curves:
         for start in range(0, len(curve.distances) - SECOND + 1, 12):
-            right.append(agreement(curve, start, 0))
-            wrong += [agreement(curve, start, s) for s in SHIFTS if not np.isnan(curve.distances[start : start + SECOND, REACH + s]).all()]
-    ranks = np.argsort(np.argsort(np.array(right + wrong)))
-    positives = len(right)
-    return float((ranks[:positives].sum() - positives * (positives - 1) / 2) / (positives * len(wrong)))
+            values = measure(curve.distances[start : start + SECOND])
+            right.append(values[REACH])
+            wrong += [values[REACH + s] for s in SHIFTS if np.isfinite(values[REACH + s])]
+    higher = np.searchsorted(np.sort(wrong), right, "left") + np.searchsorted(np.sort(wrong), right, "right")
+    return float(higher.mean() / 2 / len(wrong))
+
+
+def figures_of(curves: list[Curve], temperature: float) -> dict[str, float]:
+    """Figures of clips that are in sync: `offset_within_1`; `auc_1s` by `certainty`; `auc_1s_margin` by SyncNet's `margin`."""
+    return {
+        "offset_within_1": float(np.mean([abs(c.offset) <= 1 for c in curves])),
+        "auc_1s": auc(curves, lambda distances: certainty(distances, temperature)),
+        "auc_1s_margin": auc(curves, margin),
+    }

@@ -9,13 +9,13 @@ from torch.nn import functional as F
 
 from models import checkpoints
 from models.corpus import MARGIN
-from models.syncnet.network import FRAMES, SIZE, SyncConfig, SyncNetwork, log_mels
-from models.syncnet.protocol import Curve, curve_of
-from models.syncnet.train import cut_windows
+from models.syncnet.network import FRAMES, SIZE, SyncConfig, SyncNetwork, cut_windows, log_mels
+from models.syncnet.protocol import REACH, SECOND, Curve, certainty, curve_of
 from models.types import FRAME_RATE, SAMPLE_RATE, SyncScore
 
 CHUNK = 100  # windows a call of the network
 SHORTEST = 25  # frames that can be scored
+AROUND = 15  # frames about speech that count as speech: the lips part before the sound and close after it
 
 
 class SyncScorer:
@@ -53,42 +53,76 @@ class SyncScorer:
             parts.append(self.network.hear(heard).numpy())
         return np.concatenate(parts)
 
-    def score(self, mouths: Iterable[np.ndarray], wave: np.ndarray) -> SyncScore:
-        """Score mouths uint8 [T, S, S] (any iterable of frames at 25 a second) against their sound, float32 [samples] at 16 kHz."""
-        return self.score_embeddings(self.see(mouths), wave)
-
-    def score_embeddings(self, video: np.ndarray, wave: np.ndarray, present: np.ndarray | None = None) -> SyncScore:
-        """Score embeddings [T - 4, E] of `see`. present: bool [T], False where no face was seen; such windows are left out."""
+    def curve(self, mouths: Iterable[np.ndarray], wave: np.ndarray) -> Curve:
+        """The distance curve of mouths uint8 [T, S, S] and their sound, with every window in it."""
+        video = self.see(mouths)
         audio = self.hear(wave, min(len(video) + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE)))
-        if min(len(video), len(audio)) < SHORTEST - FRAMES + 1:
+        return curve_of(video[: len(audio)], audio)
+
+    def score(self, mouths: Iterable[np.ndarray], wave: np.ndarray, **marks: np.ndarray | None) -> SyncScore:
+        """Score mouths uint8 [T, S, S], any iterable of frames at 25 a second, with their sound, float32 [samples] at 16 kHz.
+
+        marks: as in `score_embeddings`.
+        """
+        return self.score_embeddings(self.see(mouths), wave, **marks)
+
+    def score_embeddings(
+        self, video: np.ndarray, wave: np.ndarray, *, present: np.ndarray | None = None, spoken: np.ndarray | None = None
+    ) -> SyncScore:
+        """Score embeddings [T - 4, E] of `see` with their sound, float32 [samples] at 16 kHz.
+
+        present: bool [T], False where no face was seen. spoken: bool [T], True where a voice speaks; pauses longer than
+        twice AROUND frames say nothing about sync. Windows that touch what is marked so are left out.
+        """
+        audio = self.hear(wave, min(len(video) + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE)))
+        least = SHORTEST - FRAMES + 1
+        if min(len(video), len(audio)) < least:
             return unscorable("shorter than a second", self.version)
         curve = curve_of(video[: len(audio)], audio)
-        if present is not None:
-            whole = np.convolve(present.astype(int), np.ones(FRAMES, int), "valid")[: len(curve.distances)] == FRAMES
-            if whole.sum() < SHORTEST - FRAMES + 1:
-                return unscorable("a face is seen for less than a second", self.version)
-            curve.distances[~whole] = np.nan
-        return score_of(curve, self.version)
+        count = len(curve.distances)
+        whole = np.ones(count, bool) if present is None else _whole(present, count)
+        if whole.sum() < least:
+            return unscorable("a face is seen for less than a second", self.version)
+        if spoken is not None:
+            whole &= _whole(np.convolve(spoken.astype(int), np.ones(2 * AROUND + 1, int), "same") > 0, count)
+            if whole.sum() < least:
+                return unscorable("a face is seen and a voice heard together for less than a second", self.version)
+        curve.distances[~whole] = np.nan
+        return score_of(curve, self.version, self.network.temperature)
+
+
+def _whole(frames: np.ndarray, count: int) -> np.ndarray:
+    """Which of `count` windows hold only frames that are marked [T]."""
+    return np.convolve(frames[: count + FRAMES - 1].astype(int), np.ones(FRAMES, int), "valid") == FRAMES
 
 
 def unscorable(reason: str, version: str) -> SyncScore:
     """A score that says why there is none."""
-    none = np.full(31, np.nan, np.float32)
+    none = np.full(2 * REACH + 1, np.nan, np.float32)
     return SyncScore(0, float("nan"), float("nan"), none, np.zeros(0, np.float32), (), False, reason, version)
 
 
-def score_of(curve: Curve, version: str) -> SyncScore:
-    """The score that a distance curve gives, with offset and confidence of every second."""
-    offset = curve.offset
+def score_of(curve: Curve, version: str, temperature: float) -> SyncScore:
+    """The score that a distance curve gives, with offset and confidence of every second.
+
+    `window_confidence` and the seconds' confidence are at offset 0, as the video plays. extra: `in_sync`, the probability that
+    the offset is within a frame (`certainty`), and `seconds`, how much was scored.
+    """
     confidence = curve.window_confidence(0)
-    seconds = []
-    for start in range(0, len(curve.distances), FRAME_RATE):
-        part = Curve(curve.distances[start : start + FRAME_RATE])
-        if np.isfinite(part.distances).any(axis=0).all():
-            seconds.append((part.offset, float(np.nanmean(confidence[start : start + FRAME_RATE]))))
-        else:
-            seconds.append((0, float("nan")))
-    return SyncScore(offset, curve.distance, curve.confidence, curve.mean, confidence, tuple(seconds), True, "", version)
+    first = np.arange(0, max(len(confidence) - SECOND // 2, 1), FRAME_RATE)  # what is left of a last second joins the one before
+    seconds = tuple(_second(curve.distances[a:b], confidence[a:b]) for a, b in zip(first, [*first[1:], None], strict=True))
+    in_sync = float(np.exp(certainty(curve.distances, temperature)[REACH - 1 : REACH + 2]).sum())
+    scored = int(np.isfinite(confidence).sum() + FRAMES - 1) / FRAME_RATE
+    extra = {"in_sync": in_sync, "seconds": scored}
+    return SyncScore(curve.offset, curve.distance, curve.confidence, curve.mean, confidence, seconds, True, "", version, extra)
+
+
+def _second(distances: np.ndarray, confidence: np.ndarray) -> tuple[int, float]:
+    """Offset and confidence of a second's windows; (0, NaN) where less than half of it could be scored."""
+    known = np.isfinite(confidence)
+    if known.sum() < SECOND // 2:
+        return 0, float("nan")
+    return Curve(distances).offset, float(confidence[known].mean())
 
 
 def _overlapping(items: Iterable[np.ndarray], size: int, overlap: int) -> Iterator[np.ndarray]:

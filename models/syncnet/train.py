@@ -1,13 +1,16 @@
 """Train the compact scorer: InfoNCE over windows of several clips, the hard negatives being other moments of the same clip.
 
-Shipped weights learn from one speaker, so every batch is changed hard in appearance and in sound; no engine ever sees
-the scorer's gradient (DESIGN.md, decision 7).
+A second term asks of every second which of the offsets -15..+15 is right, which is what the scorer is for. Shipped weights
+learn from one speaker, so every batch is changed hard in appearance and in sound; no engine ever sees the scorer's gradient
+(DESIGN.md, decision 7).
 """
 
+import copy
 import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from models.corpus import MARGIN, Corpus
-from models.syncnet.network import FRAMES, MELS, ROWS, SIZE, SyncConfig, SyncNetwork, log_mels
-from models.syncnet.protocol import Curve, auc, curve_of
+from models.syncnet.network import FRAMES, MELS, SIZE, SyncConfig, SyncNetwork, cut_windows, log_mels
+from models.syncnet.protocol import REACH, SECOND, Curve, figures_of
+from models.syncnet.scorer import SyncScorer
 
-RUN = 28  # consecutive windows of one clip in a batch
+RUN = 40  # consecutive windows of one clip in a batch
+AVERAGED = 0.995  # decay of the running average of the weights, which is what ships
 
 
 class Windows:
@@ -38,19 +43,20 @@ class Windows:
             clip = usable[i]
             start = int(self.random.integers(0, clip.frames - RUN - FRAMES + 2))
             first = clip.first_frame + start
-            mouths.append(torch.from_numpy(np.asarray(self.corpus.mouth[first : first + RUN + FRAMES - 1])))
+            mouths.append(torch.from_numpy(np.array(self.corpus.mouth[first : first + RUN + FRAMES - 1])[self.jitter()]))
             rows = self.mels[clip.name][start * 4 : (start + RUN + FRAMES - 1) * 4]
             mels.append(torch.from_numpy(rows))
         seen = change_mouths(torch.stack(mouths).float() / 255.0, self.generator)
         heard = change_mels(torch.stack(mels), self.generator)
         return cut_windows(seen, heard)
 
-
-def cut_windows(mouths: Tensor, mels: Tensor) -> tuple[Tensor, Tensor]:
-    """Runs [N, T, 64, 64] and [N, 4 T, 40] to windows [N * (T - 4), 5, 64, 64] and [N * (T - 4), 20, 40]."""
-    seen = mouths.unfold(1, FRAMES, 1).permute(0, 1, 4, 2, 3).reshape(-1, FRAMES, *mouths.shape[-2:])
-    heard = mels.unfold(1, ROWS, 4).permute(0, 1, 3, 2).reshape(-1, ROWS, MELS)
-    return seen, heard
+    def jitter(self) -> np.ndarray:
+        """Frame numbers of a run, now and then one shown twice, as videos of other frame rates do on our clock."""
+        steps = np.arange(RUN + FRAMES - 1)
+        if self.random.random() < 0.2:
+            repeated = self.random.random(len(steps)) < self.random.uniform(0.03, 0.2)
+            steps[1:] -= repeated[1:]
+        return steps
 
 
 def spread(generator: torch.Generator, count: int, reach: float) -> Tensor:
@@ -59,21 +65,28 @@ def spread(generator: torch.Generator, count: int, reach: float) -> Tensor:
 
 
 def change_mouths(runs: Tensor, generator: torch.Generator) -> Tensor:
-    """Runs of cached mouths [N, T, 96, 96] in [0, 1] to [N, T, 64, 64]: view, face shape, light, focus and noise of each run changed."""
-    count, steps = runs.shape[:2]
+    """Runs of cached mouths [N, T, 96, 96] in [0, 1] to [N, T, 64, 64]: each with another view, face shape, light, focus, noise."""
+    count = len(runs)
     line = (torch.arange(SIZE) * 2 + 1) / SIZE - 1
     base = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)[None].expand(count, -1, -1, -1)
     angle, zoom, ratio = (spread(generator, count, r) for r in (0.25, 0.2, 0.12))
     turned = torch.stack(
-        [base[..., 0] * angle[..., 0].cos() - base[..., 1] * angle[..., 0].sin(), base[..., 0] * angle[..., 0].sin() + base[..., 1] * angle[..., 0].cos()],
+        [
+            base[..., 0] * angle[..., 0].cos() - base[..., 1] * angle[..., 0].sin(),
+            base[..., 0] * angle[..., 0].sin() + base[..., 1] * angle[..., 0].cos(),
+        ],
         -1,
     ) * torch.cat([(zoom + ratio).exp(), (zoom - ratio).exp()], -1)
     flip = torch.where(torch.rand(count, generator=generator) < 0.5, -1.0, 1.0)[:, None, None]
     shift = torch.cat([spread(generator, count, 0.16), spread(generator, count, 0.16)], -1)
-    bend = F.interpolate((torch.rand(count, 2, 5, 5, generator=generator) - 0.5) * 0.28, size=(SIZE, SIZE), mode="bicubic", align_corners=True)
+    bend = F.interpolate(
+        (torch.rand(count, 2, 5, 5, generator=generator) - 0.5) * 0.28, size=(SIZE, SIZE), mode="bicubic", align_corners=True
+    )
     places = (turned + shift + bend.permute(0, 2, 3, 1)) * torch.stack([flip, torch.ones_like(flip)], -1) / MARGIN
     seen = F.grid_sample(runs, places, mode="bilinear", padding_mode="border", align_corners=False)
-    light = F.interpolate((torch.rand(count, 1, 3, 3, generator=generator) - 0.5) * 0.9, size=(SIZE, SIZE), mode="bicubic", align_corners=True)
+    light = F.interpolate(
+        (torch.rand(count, 1, 3, 3, generator=generator) - 0.5) * 0.9, size=(SIZE, SIZE), mode="bicubic", align_corners=True
+    )
     seen = seen.clamp_min(1e-3) ** spread(generator, count, 0.7).exp() * (1 + light) + spread(generator, count, 0.15)
     seen = ((seen - 0.5) * spread(generator, count, 0.4).exp() + 0.5).clamp(0, 1)
     seen = torch.where(torch.rand(count, 1, 1, 1, generator=generator) < 0.3, _coarse(seen, 2), seen)
@@ -104,63 +117,93 @@ def change_mels(runs: Tensor, generator: torch.Generator) -> Tensor:
     times = (torch.arange(rows) * 2 + 1) / rows - 1
     places = torch.stack([warp[:, None].expand(-1, rows, -1), times[None, :, None].expand(count, -1, MELS)], -1)
     heard = F.grid_sample(runs[:, None], places, mode="bilinear", padding_mode="border", align_corners=False)[:, 0]
-    bumps = F.interpolate((torch.rand(count, 1, 6, generator=generator) - 0.5) * 1.2, size=MELS, mode="linear", align_corners=True)
+    bumps = F.interpolate(
+        (torch.rand(count, 1, 6, generator=generator) - 0.5) * 1.2, size=MELS, mode="linear", align_corners=True
+    )
     heard = heard + bumps + spread(generator, count, 0.4)[..., 0]
+    heard = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.25, _reverberate(heard, generator), heard)
     floor = torch.rand(count, 1, 1, generator=generator) * 2.6 - 2.6
-    heard = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.6, torch.logaddexp(heard * 4.6, floor * 4.6) / 4.6, heard)
+    heard = torch.where(
+        torch.rand(count, 1, 1, generator=generator) < 0.6, torch.logaddexp(heard * 4.6, floor * 4.6) / 4.6, heard
+    )
     soft = F.avg_pool1d(F.pad(heard.transpose(1, 2), (1, 1), mode="replicate"), 3, 1).transpose(1, 2)
     heard = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.25, soft, heard)
     return heard + torch.randn(heard.shape, generator=generator) * 0.08
 
 
+def _reverberate(levels: Tensor, generator: torch.Generator) -> Tensor:
+    """Log mels [N, R, 40] with a decaying tail of up to 0.3 s, mixed by power (levels are in units of 20 dB)."""
+    power = 10 ** (2 * (levels - 1))
+    decay = torch.exp(-torch.arange(29, -1, -1) / (2 + 8 * torch.rand(len(levels), 1, generator=generator)))  # [N, 30]
+    tail = F.conv1d(F.pad(power.permute(2, 0, 1), (29, 0)), decay[:, None], groups=len(levels)).permute(1, 2, 0)
+    return torch.log10(power + 0.15 * torch.rand(len(levels), 1, 1, generator=generator) * tail + 1e-8) / 2 + 1
+
+
 def contrast(network: SyncNetwork, seen: Tensor, heard: Tensor) -> Tensor:
-    """Symmetric InfoNCE over all windows of a batch; the neighbours one frame off are neither right nor wrong."""
+    """Symmetric InfoNCE over all windows of a batch, and the offset of every second; one frame off is neither right nor wrong."""
     likeness = network.see(seen) @ network.hear(heard).T * network.scale.exp()
     count = len(likeness)
     order = torch.arange(count)
     near = ((order[:, None] - order[None]).abs() == 1) & (order[:, None] // RUN == order[None] // RUN)
-    likeness = likeness.masked_fill(near, -1e4)
-    return (F.cross_entropy(likeness, order) + F.cross_entropy(likeness.T, order)) / 2
+    masked = likeness.masked_fill(near, -1e4)
+    runs = torch.stack([likeness[i : i + RUN, i : i + RUN] for i in range(0, count, RUN)])
+    return (F.cross_entropy(masked, order) + F.cross_entropy(masked.T, order)) / 2 + 0.5 * offsets_of_seconds(runs)
 
 
-@torch.no_grad()
+def offsets_of_seconds(likeness: Tensor) -> Tensor:
+    """Cross entropy of each second's right offset, from the likeness [N, RUN, RUN] of windows to sounds of the same run."""
+    seconds = RUN - SECOND + 1
+    logits = likeness.new_full((len(likeness), seconds, 2 * REACH + 1), -1e4)
+    for offset in range(-REACH, REACH + 1):
+        if abs(offset) == 1:
+            continue
+        means = F.avg_pool1d(torch.diagonal(likeness, offset, 1, 2)[:, None], SECOND, 1)[:, 0]  # [N, seconds - |offset|]
+        first = max(0, -offset)
+        logits[:, first : first + means.shape[1], offset + REACH] = means
+    return F.cross_entropy(logits.flatten(0, 1) * 2, torch.full((len(likeness) * seconds,), REACH))
+
+
 def curves(network: SyncNetwork, corpus: Corpus, limit: int | None = None) -> list[Curve]:
-    """The distance curves of a split's clips as they are."""
-    network.eval()
-    size = round(corpus.mouth.shape[-1] / MARGIN)
-    edge = (corpus.mouth.shape[-1] - size) // 2
-    found = []
-    for clip in corpus.clips[:limit]:
-        mouths = torch.from_numpy(np.asarray(corpus.mouth[corpus.frames_of(clip)])).float()[:, None] / 255.0
-        mouths = F.interpolate(mouths[:, :, edge : edge + size, edge : edge + size], size=(SIZE, SIZE), mode="bilinear", antialias=True)
-        mels = torch.from_numpy(log_mels(corpus.wave_of(clip).astype(np.float32) / 32768, clip.frames * 4))
-        seen, heard = cut_windows(mouths[:, 0][None], mels[None])
-        found.append(curve_of(network.see(seen).numpy(), network.hear(heard).numpy()))
-    network.train()
-    return found
+    """The distance curves of a split's clips as they are, with the network as it is at work."""
+    scorer = SyncScorer(network, "in training")
+    return [
+        scorer.curve(corpus.mouth[corpus.frames_of(c)], corpus.wave_of(c).astype(np.float32) / 32768)
+        for c in corpus.clips[:limit]
+    ]
 
 
-def figures_of(found: list[Curve]) -> dict[str, float]:
-    """`offset_within_1` and `auc_1s` of clips that are in sync."""
-    within = np.mean([abs(c.offset) <= 1 for c in found])
-    return {"offset_within_1": float(within), "auc_1s": auc(found)}
+def train(
+    cache: Path,
+    out: Path,
+    seconds: float,
+    *,
+    clips: int = 6,
+    rate: float = 1.5e-3,
+    threads: int = 1,
+    seed: int = 1,
+    start: Path | None = None,
+) -> dict[str, Any]:
+    """Train for a fixed time with checkpoints in `out`; goes on from one that is there, else from the model of `start`.
 
-
-def train(cache: Path, out: Path, seconds: float, *, clips: int = 8, rate: float = 1.5e-3, threads: int = 1, seed: int = 1) -> dict:
-    """Train for a fixed time with checkpoints in `out`; goes on from one that is there. Returns the last figures."""
+    Returns the last figures, of the averaged weights, on `validation` and on `unseen`.
+    """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     network = SyncNetwork(SyncConfig())
     optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
     kept, step, spent = out / "syncnet.pt", 0, 0.0
+    if start is not None:
+        network.load_state_dict(torch.load(start, weights_only=True)["model"])
+    average = copy.deepcopy(network).requires_grad_(False)
     if kept.exists():
         state = torch.load(kept, weights_only=True)
         network.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         step, spent = state["step"], state["spent"]
     data = Windows(Corpus(cache, "train"), seed + step)
-    unseen, held_out = Corpus(cache, "unseen"), Corpus(cache, "validation")
+    splits = {name: Corpus(cache, name) for name in ("validation", "unseen")}
     started = saved = time.monotonic()
     while (now := spent + time.monotonic() - started) < seconds:
         for group in optimiser.param_groups:
@@ -171,18 +214,37 @@ def train(cache: Path, out: Path, seconds: float, *, clips: int = 8, rate: float
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         step += 1
-        if time.monotonic() - saved > 120:
+        _blend(average, network, min(AVERAGED, step / (step + 20)))
+        if time.monotonic() - saved > 180:
             saved = time.monotonic()
-            _keep(kept, network, optimiser, step, now)
-            row = {"step": step, "minutes": round(now / 60, 1), "loss": float(loss)}
-            row |= {"unseen": figures_of(curves(network, unseen)), "validation": figures_of(curves(network, held_out, 30))}
+            _keep(kept, network, average, optimiser, step, now)
+            row = {"step": step, "minutes": round(now / 60, 1), "loss": loss.item()}
+            row |= {name: figures_of(curves(average, split, 30), average.temperature) for name, split in splits.items()}
             with (out / "syncnet.log").open("a") as log:
                 log.write(json.dumps(row) + "\n")
-    _keep(kept, network, optimiser, step, seconds)
-    return {"step": step, "unseen": figures_of(curves(network, unseen)), "validation": figures_of(curves(network, held_out))}
+    _keep(kept, network, average, optimiser, step, seconds)
+    return {"step": step} | {name: figures_of(curves(average, split), average.temperature) for name, split in splits.items()}
 
 
-def _keep(path: Path, network: SyncNetwork, optimiser: torch.optim.Optimizer, step: int, spent: float) -> None:
+@torch.no_grad()
+def _blend(average: SyncNetwork, network: SyncNetwork, decay: float) -> None:
+    for kept, fresh in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
+        if kept.is_floating_point():
+            kept.lerp_(fresh, 1 - decay)
+        else:
+            kept.copy_(fresh)
+
+
+def _keep(
+    path: Path, network: SyncNetwork, average: SyncNetwork, optimiser: torch.optim.Optimizer, step: int, spent: float
+) -> None:
     fresh = path.with_suffix(".new")
-    torch.save({"model": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent}, fresh)
+    state = {
+        "model": network.state_dict(),
+        "average": average.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "step": step,
+        "spent": spent,
+    }
+    torch.save(state, fresh)
     fresh.replace(path)
