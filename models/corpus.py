@@ -9,6 +9,7 @@ over time and grown by 1.25; `landmarks.bin` [frames, 478, 3] float32 in unit co
 import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -96,17 +97,17 @@ def prepare_clip(path: Path) -> dict[str, np.ndarray] | None:
     }
 
 
-def prepare(grid: Path, cache: Path, workers: int = 2) -> None:
-    """Fill the cache from a GRID folder; a split that is there already is left alone."""
+def prepare(grid: Path, cache: Path, workers: int = 2, splits: tuple[str, ...] = SPLITS) -> None:
+    """Fill the cache from a GRID folder, split by split; one that is there already is left alone."""
     for split, paths in reversed(clips_of(grid).items()):
         folder = cache / split
-        if (folder / "index.json").exists():
+        if split not in splits or (folder / "index.json").exists():
             continue
         folder.mkdir(parents=True, exist_ok=True)
         index: list[Clip] = []
         streams = {name: (folder / f"{name}.bin").open("wb") for name in ("face", "mouth", "landmarks", "wave")}
         frame = sample = 0
-        with ProcessPoolExecutor(workers) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for path, arrays in zip(paths, pool.map(prepare_clip, paths), strict=True):
                 if arrays is None:
                     continue

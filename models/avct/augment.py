@@ -54,14 +54,10 @@ class View:
         """Output points [B, N, 2] to points of the clip's square."""
         return points @ self.matrix.transpose(1, 2) + self.shift[:, None]
 
-    def keypoints(self, values: Tensor, jacobians: Tensor) -> tuple[Tensor, Tensor]:
-        """The clip's keypoints [B, K, 2] and Jacobians [B, K, 2, 2] as this view shows them, sides named anew when mirrored."""
-        inverse = torch.linalg.inv(self.matrix)
-        values = (values - self.shift[:, None]) @ inverse.transpose(1, 2)
-        jacobians = inverse[:, None] @ jacobians
-        mirrored = jacobians[:, list(MIRROR)] * torch.tensor([-1.0, 1.0])
-        values = torch.where(self.flipped[:, None, None], values[:, list(MIRROR)], values)
-        return values, torch.where(self.flipped[:, None, None, None], mirrored, jacobians)
+    def keypoints(self, values: Tensor) -> Tensor:
+        """The clip's keypoints [B, K, 2] as this view shows them, sides named anew when mirrored."""
+        values = (values - self.shift[:, None]) @ torch.linalg.inv(self.matrix).transpose(1, 2)
+        return torch.where(self.flipped[:, None, None], values[:, list(MIRROR)], values)
 
 
 class HeadMove:
@@ -83,12 +79,12 @@ class HeadMove:
         turned = (points - self.centre) @ (self.matrix - torch.eye(2)).transpose(1, 2) + self.shift[:, None]
         return turned * head_mask(points)[..., None]
 
-    def keypoints(self, values: Tensor, jacobians: Tensor) -> tuple[Tensor, Tensor]:
-        """Where points of the unmoved view land: z + displacement(z) = value, solved by fixed point."""
+    def keypoints(self, values: Tensor) -> Tensor:
+        """Where points [B, K, 2] of the unmoved view land: z + displacement(z) = value, solved by fixed point."""
         landed = values
         for _ in range(8):
             landed = values - self.displacement(landed)
-        return landed, torch.linalg.inv(self.matrix)[:, None] @ jacobians
+        return landed
 
 
 def sample(frames: Tensor, points: Tensor, size: int) -> Tensor:

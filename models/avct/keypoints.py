@@ -2,16 +2,14 @@
 
 The published detector finds ten keypoints by itself, from video in which heads move. In footage of still heads such
 keypoints ignore the mouth, so `compact` names its keypoints: each is a mesh point, or the mean of a few. A keypoint's Jacobian
-is its local frame in the picture plane: of the head (eye line and eye-to-nose line), and for the lips with the line between
-their corners as the first axis. Relative motion so carries in-plane turns, foreshortening and the spreading and rounding of
-the lips, as the published 2x2 Jacobians do.
+is its local frame in the picture plane: the head's turn, and for the lips the line between their corners as the first axis.
+Relative motion so carries turns of the head and the spreading and rounding of the lips, as the published 2x2 Jacobians do.
+Full affine frames from landmarks were tried: their trembling, extrapolated to hair and shoulders, cost 1 dB.
 
 Coordinates are those of the face square: x right, y down, [-1, 1] (models/faces/crop.py).
 """
 
 import numpy as np
-
-from models.corpus import smooth
 
 POINTS: dict[str, tuple[int, ...]] = {
     "lip_corner_l": (61,),
@@ -44,30 +42,46 @@ COUNT = len(NAMES)
 MIRROR = tuple(NAMES.index(n[:-1] + {"l": "r", "r": "l"}[n[-1]] if n.endswith(("_l", "_r")) else n) for n in NAMES)
 LIPS = tuple(range(10))
 LIDS = tuple(NAMES.index(n) for n in ("upper_lid_l", "lower_lid_l", "upper_lid_r", "lower_lid_r"))
+SLOW = [i for i, n in enumerate(NAMES) if "lip" not in n and "lid" not in n]
+PAIRS = tuple((NAMES.index(f"{n}_l"), NAMES.index(f"{n}_r")) for n in ("jaw", "upper_lid", "lower_lid", "brow", "cheek"))
+LIP_WIDTH = 0.4  # of a usual mouth, in half sides of the square
 LEFT_EYE, RIGHT_EYE, NOSE_BASE = (33, 133, 159, 145), (263, 362, 386, 374), (2, 94, 1)
 
 
 def from_landmarks(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints [..., K, 2] and Jacobians [..., K, 2, 2] from landmarks [..., 478, 2+] in square coordinates."""
     values = np.stack([landmarks[..., list(ids), :2].mean(-2) for ids in POINTS.values()], axis=-2)
-    jacobians = np.broadcast_to(head_frame(landmarks)[..., None, :, :], (*values.shape[:-1], 2, 2)).copy()
-    corners = values[..., NAMES.index("lip_corner_r"), :] - values[..., NAMES.index("lip_corner_l"), :]
-    jacobians[..., : len(LIPS), :, 0] = (corners / 0.4)[..., None, :]
-    return values, jacobians
+    return values, jacobians_of(values)
 
 
 def from_track(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Keypoints and Jacobians of a track of landmarks [T, 478, 2+]: all but lips and lids averaged over five frames.
+    """Keypoints and Jacobians of a track of landmarks [T, 478, 2+], all but the lips steadied over time.
 
-    Landmarks tremble by a third of a pixel, a still head does not.
+    Landmarks tremble by a third of a pixel, a still head does not: quadratics fitted over 13 frames (lids: 5) take the trembling
+    out and leave nods and blinks in (Savitzky and Golay 1964).
     """
-    values, jacobians = from_landmarks(landmarks.astype(np.float64))
-    quick = [i for i, name in enumerate(NAMES) if "lip" in name or "lid" in name]
-    slow = [i for i in range(COUNT) if i not in quick]
-    values[:, slow] = smooth(values[:, slow], 2)
-    steady = smooth(jacobians, 2)
-    steady[:, : len(LIPS), :, 0] = jacobians[:, : len(LIPS), :, 0]
-    return values, steady
+    from scipy.signal import savgol_filter
+
+    values, _ = from_landmarks(landmarks.astype(np.float64))
+    for chosen, reach in ((SLOW, 13), (list(LIDS), 5)):
+        if len(values) >= reach:
+            values[:, chosen] = savgol_filter(values[:, chosen], reach, 2, axis=0, mode="nearest")
+    return values, jacobians_of(values)
+
+
+def turn_of(values: np.ndarray) -> np.ndarray:
+    """The head's turn in the picture plane as rotation matrices [..., 2, 2], from the left-to-right lines of keypoints [..., K, 2]."""
+    across = sum(values[..., right, :] - values[..., left, :] for left, right in PAIRS)
+    across = across / np.linalg.norm(across, axis=-1, keepdims=True)
+    return np.stack([across, np.stack([-across[..., 1], across[..., 0]], axis=-1)], axis=-1)
+
+
+def jacobians_of(values: np.ndarray) -> np.ndarray:
+    """Jacobians [..., K, 2, 2] that keypoints [..., K, 2] imply: the head's turn; for the lips with their corners as first axis."""
+    jacobians = np.repeat(turn_of(values)[..., None, :, :], COUNT, axis=-3)
+    corners = values[..., NAMES.index("lip_corner_r"), :] - values[..., NAMES.index("lip_corner_l"), :]
+    jacobians[..., : len(LIPS), :, 0] = (corners / LIP_WIDTH)[..., None, :]
+    return jacobians
 
 
 def head_frame(landmarks: np.ndarray) -> np.ndarray:

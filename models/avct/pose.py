@@ -2,7 +2,7 @@
 
 The pose of a face in its square is an affine frame of six values: matrix F [2, 2] (models/avct/keypoints.py: eye line,
 eye-to-nose line) and origin o [2] (middle of the eyes). Keypoints k and Jacobians J are, in that frame, m = F^-1 (k - o) and
-L = F^-1 J. The transformer speaks in m and L; poses move the head; both meet in `transfer`.
+L = R^-1 J with R the head's turn. The transformer speaks in m and L; poses move the head; both meet in `transfer`.
 """
 
 import numpy as np
@@ -29,8 +29,8 @@ def split(pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def to_head(values: np.ndarray, jacobians: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints [..., K, 2] and Jacobians [..., K, 2, 2] from the square to the head's frame."""
     matrix, origin = split(pose)
-    inverse = np.linalg.inv(matrix)
-    return (values - origin[..., None, :]) @ np.swapaxes(inverse, -1, -2), inverse[..., None, :, :] @ jacobians
+    upright = np.swapaxes(kp.turn_of(values), -1, -2)
+    return (values - origin[..., None, :]) @ np.swapaxes(np.linalg.inv(matrix), -1, -2), upright[..., None, :, :] @ jacobians
 
 
 def transfer(
@@ -42,15 +42,15 @@ def transfer(
     square; source_pose [6]. Published form (SEEDS.md 1.3, step 5) in square coordinates: k_src + (d_t - d_0) and
     J_t J_0^-1 J_src; taking the difference in the head's frame keeps it right for a tilted or smaller head.
     """
-    home, home_jacobians = to_head(*source, source_pose)
+    home, _ = to_head(*source, source_pose)
     matrix, origin = split(poses)
     source_matrix, source_origin = split(source_pose)
-    moved = matrix @ np.linalg.inv(matrix[anchor]) @ source_matrix
-    shifted = source_origin + origin - origin[anchor]
+    since = matrix @ np.linalg.inv(matrix[anchor])
     local = home + driving[0] - driving[0][anchor]
-    local_jacobians = driving[1] @ np.linalg.inv(driving[1][anchor]) @ home_jacobians
-    values = local @ np.swapaxes(moved, -1, -2) + shifted[:, None]
-    jacobians = moved[:, None] @ local_jacobians
+    values = local @ np.swapaxes(since @ source_matrix, -1, -2) + (source_origin + origin - origin[anchor])[:, None]
+    home_turn, turned = kp.turn_of(source[0]), kp.turn_of(values)
+    upright = home_turn.T @ source[1]
+    jacobians = turned[:, None] @ (driving[1] @ np.linalg.inv(driving[1][anchor]) @ upright)
     return Motion(values.astype(np.float32), jacobians.astype(np.float32), anchor)
 
 

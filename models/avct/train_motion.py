@@ -39,7 +39,7 @@ def clip_motion(corpus: Corpus, clip: Clip, phones: list[Phone]) -> ClipMotion:
     """One clip of a prepared cache with its phones."""
     landmarks = np.asarray(corpus.landmarks[corpus.frames_of(clip)])
     pose = smooth(poses.pose_of(landmarks), 1)
-    values, jacobians = poses.to_head(*kp.from_landmarks(landmarks), pose)
+    values, jacobians = poses.to_head(*kp.from_track(landmarks), pose)
     rows = audio_rows(corpus.wave_of(clip).astype(np.float32) / 32768.0, clip.frames)
     shape = (clip.frames, ROWS_PER_FRAME)
     return ClipMotion(

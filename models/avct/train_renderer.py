@@ -19,6 +19,7 @@ from models.avct.generator import Generator, GeneratorConfig, Rendered
 from models.corpus import Corpus
 
 MOVE_RATE = 0.5
+TREMBLE = 0.004  # spread of the error put on keypoints, in half sides: landmarks of other faces are no better
 
 
 class Pairs:
@@ -27,7 +28,7 @@ class Pairs:
     def __init__(self, corpus: Corpus, size: int, seed: int) -> None:
         self.corpus, self.size = corpus, size
         tracks = [kp.from_track(np.asarray(corpus.landmarks[corpus.frames_of(c)])) for c in corpus.clips]
-        self.values, self.jacobians = (np.concatenate(a).astype(np.float32) for a in zip(*tracks, strict=True))
+        self.values = np.concatenate([values for values, _ in tracks]).astype(np.float32)
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -43,10 +44,14 @@ class Pairs:
         points = grid(self.size, self.size, torch.zeros(1)).reshape(1, -1, 2).expand(count, -1, 2)
         seen = colour(sample(to_tensor(self.corpus.face[source]), view.place(points), self.size))
         shown = colour(sample(to_tensor(self.corpus.face[driving]), view.place(points + move.displacement(points)), self.size))
-        return seen, shown, self._keypoints(source, view), move.keypoints(*self._keypoints(driving, view))
+        unmoved = [view.keypoints(torch.from_numpy(self.values[frames])) for frames in (source, driving)]
+        return seen, shown, self._keypoints(unmoved[0]), self._keypoints(move.keypoints(unmoved[1]))
 
-    def _keypoints(self, frames: np.ndarray, view: View) -> tuple[Tensor, Tensor]:
-        return view.keypoints(torch.from_numpy(self.values[frames]), torch.from_numpy(self.jacobians[frames]))
+    def _keypoints(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        tremble = torch.randn(values.shape, generator=self.generator) * TREMBLE
+        tremble[:, : len(kp.LIPS)] *= 0.5
+        values = values + tremble
+        return values, torch.from_numpy(kp.jacobians_of(values.numpy()))
 
 
 def pyramid_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
