@@ -20,6 +20,7 @@ class FaceMesh:
     def __init__(self, *, video: bool = False, faces: int = 1, confidence: float = 0.5) -> None:
         os.environ.setdefault("GLOG_minloglevel", "3")
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.filterwarnings("ignore", message="SymbolDatabase.GetPrototype")  # protobuf, at every picture
         with warnings.catch_warnings(), _quiet_stderr():
             warnings.simplefilter("ignore")
             from mediapipe.python.solutions import face_mesh
