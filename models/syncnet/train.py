@@ -65,7 +65,7 @@ def spread(generator: torch.Generator, count: int, reach: float) -> Tensor:
 
 
 def change_mouths(runs: Tensor, generator: torch.Generator) -> Tensor:
-    """Runs of cached mouths [N, T, 96, 96] in [0, 1] to [N, T, 64, 64]: each with another view, face shape, light, focus, noise."""
+    """Runs of cached mouths [N, T, 96, 96] in [0, 1] to [N, T, 64, 64]: each with another view, shape, light, focus, noise."""
     count = len(runs)
     line = (torch.arange(SIZE) * 2 + 1) / SIZE - 1
     base = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1)[None].expand(count, -1, -1, -1)
@@ -218,12 +218,13 @@ def train(
         if time.monotonic() - saved > 180:
             saved = time.monotonic()
             _keep(kept, network, average, optimiser, step, now)
-            row = {"step": step, "minutes": round(now / 60, 1), "loss": loss.item()}
+            row: dict[str, Any] = {"step": step, "minutes": round(now / 60, 1), "loss": loss.item()}
             row |= {name: figures_of(curves(average, split, 30), average.temperature) for name, split in splits.items()}
             with (out / "syncnet.log").open("a") as log:
                 log.write(json.dumps(row) + "\n")
     _keep(kept, network, average, optimiser, step, seconds)
-    return {"step": step} | {name: figures_of(curves(average, split), average.temperature) for name, split in splits.items()}
+    figures: dict[str, Any] = {name: figures_of(curves(average, split), average.temperature) for name, split in splits.items()}
+    return {"step": step} | figures
 
 
 @torch.no_grad()

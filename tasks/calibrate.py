@@ -1,0 +1,184 @@
+"""Set the gate's thresholds from held-out real clips: in sync, with the sound shifted, and with another clip's sound.
+
+For videos of one, two, three and six seconds apart, since a short video says less; six seconds are two clips joined. Rates
+count every clip once however many trials it gave, and so do their intervals (Clopper and Pearson, 95 %): trials on one clip
+are not independent.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.errors import InputError
+from models.syncnet.evaluate import Pair, pairs
+from models.syncnet.network import FRAMES
+from models.syncnet.protocol import Curve, curve_of
+from models.syncnet.scorer import SyncScorer
+from models.types import FRAME_RATE
+from tasks.gate import Level, Thresholds
+
+LENGTHS = (1.0, 2.0, 3.0, 6.0)  # seconds
+CLIP = 3.0  # seconds of a clip; longer lengths join two
+SHIFTS = (-13, -9, -6, -4, -3, 3, 4, 6, 9, 13)  # frames; two are as often the corpus's own lag
+OTHERS = 6  # clips that lend their sound to each clip
+WRONGLY_FAILED = 0.01  # part of the clips in sync that may lie under `fails`
+Trials = list[list[float]]  # per clip, the confidence of each trial; minus infinity where the offset is not within one frame
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A clip in sync as the scorer sees it: embeddings [windows, E] of its picture and its sound."""
+
+    split: str
+    speaker: str
+    name: str
+    video: np.ndarray
+    audio: np.ndarray
+
+
+def embed(scorer: SyncScorer, clips: Iterable[Pair]) -> list[Embedded]:
+    """The embeddings of clips, one clip's pictures in memory at a time."""
+    found = []
+    for clip in clips:
+        video = scorer.see(clip.mouths)
+        found.append(Embedded(clip.split, clip.speaker, clip.name, video, scorer.hear(clip.wave, len(video) + FRAMES - 1)))
+    return found
+
+
+def fewest_clips(false_pass_rate: float) -> int:
+    """How many clips can show a rate at all: without one false pass among them, the interval's upper end is at the rate."""
+    return math.ceil(math.log(0.05) / math.log(1 - false_pass_rate))
+
+
+def calibrate(
+    folder: Path, *, false_pass_rate: float = 0.05, scorer: SyncScorer | None = None, clips: list[Embedded] | None = None
+) -> Thresholds:
+    """Thresholds of a scorer (the shipped one by default) from a cache or a GRID folder, or from embedded clips.
+
+    `passes` is the least confidence at which, by each kind of wrong sound, no more than the stated part passes; `fails` is the
+    confidence that one in a hundred clips in sync does not reach. Raises InputError, code calibrate.too_little, when the clips
+    cannot show the stated rate, and ValueError for a rate that is none.
+    """
+    if not 0 < false_pass_rate < 1:
+        raise ValueError(f"a false-pass rate lies between 0 and 1, not at {false_pass_rate}")
+    scorer = scorer or SyncScorer.load()
+    clips = embed(scorer, pairs(folder)) if clips is None else clips
+    needed = fewest_clips(false_pass_rate)
+    if len(clips) < needed:
+        raise InputError(
+            f"{len(clips)} clips cannot show a false-pass rate of {false_pass_rate:.1%}: at least {needed} are needed",
+            code="calibrate.too_little",
+            next_step="Add held-out clips in sync, or state a higher rate.",
+        )
+    levels, measured = [], {}
+    for seconds in LENGTHS:
+        units = clips if seconds <= CLIP else joined(clips)
+        if len(units) < needed:
+            continue
+        level, rates = _level(units, seconds, false_pass_rate)
+        levels.append(level)
+        measured[f"{seconds:.0f}s"] = rates
+    made_from = {
+        "clips": len(clips),
+        "speakers": sorted({clip.speaker for clip in clips}),
+        "shifts": list(SHIFTS),
+        "other_sounds_per_clip": OTHERS,
+        "interval": "Clopper-Pearson, 95 %, a clip counted once",
+    }
+    return Thresholds(scorer.version, tuple(levels), false_pass_rate, 1, measured, made_from)
+
+
+def joined(clips: list[Embedded]) -> list[Embedded]:
+    """Neighbouring clips of a split joined two by two; no window straddles the joint."""
+    found = []
+    for first, second in zip(clips[::2], clips[1::2], strict=False):
+        if first.split == second.split:
+            video, audio = np.concatenate([first.video, second.video]), np.concatenate([first.audio, second.audio])
+            found.append(Embedded(first.split, first.speaker, f"{first.name} {second.name}", video, audio))
+    return found
+
+
+def _level(clips: list[Embedded], seconds: float, rate: float) -> tuple[Level, dict[str, Any]]:
+    right = [_trials(clip, clip.audio, seconds, (0,)) for clip in clips]
+    wrong = {
+        "shifted": [_trials(clip, clip.audio, seconds, SHIFTS) for clip in clips],
+        "mismatched": [
+            [value for other in _others(clips, number) for value in _trials(clip, other.audio, seconds, (0,))]
+            for number, clip in enumerate(clips)
+        ],
+    }
+    passes = max(_least(trials, rate) for trials in wrong.values())
+    fails = min(passes, float(np.quantile([value for clip in right for value in clip if np.isfinite(value)], WRONGLY_FAILED)))
+    level = Level(seconds, round(passes, 4), round(fails, 4))
+    rates: dict[str, Any] = {f"false_pass_{kind}": _rate(trials, level.passes) for kind, trials in wrong.items()}
+    rates["in_sync_pass"] = _rate(right, level.passes)
+    for split in sorted({clip.split for clip in clips}):
+        part = [trials for trials, clip in zip(right, clips, strict=True) if clip.split == split]
+        rates[f"in_sync_pass_{split}"] = _rate(part, level.passes)
+    return level, rates
+
+
+def _others(clips: list[Embedded], number: int) -> list[Embedded]:
+    """Clips that lend clip `number` their sound: of another sentence, spread over the list, the same ones every time."""
+    steps = np.random.default_rng(number).permutation(len(clips))
+    return [clips[i] for i in steps if clips[i].name != clips[number].name and i != number][:OTHERS]
+
+
+def _trials(clip: Embedded, audio: np.ndarray, seconds: float, shifts: tuple[int, ...]) -> list[float]:
+    """What the gate would see of each stretch of `seconds` (one every half second) with the sound shifted by so many frames."""
+    count = min(len(clip.video), len(audio))
+    length = round(seconds * FRAME_RATE) - FRAMES + 1
+    length = count if count < length <= count + 2 * FRAMES else length  # a clip a frame or two under three seconds counts as such
+    found = []
+    for shift in shifts:
+        first, last = max(0, -shift), min(count, count - shift)
+        for start in range(first, max(last - length, first) + 1, 12):
+            stop = min(start + length, last)
+            if stop - start < length - max(map(abs, shifts)):
+                continue
+            curve = curve_of(clip.video[start:stop], audio[start + shift : stop + shift])
+            found.append(_value(curve))
+    return found
+
+
+def _value(curve: Curve) -> float:
+    return curve.confidence if abs(curve.offset) <= 1 else -math.inf
+
+
+def _least(trials: Trials, rate: float) -> float:
+    """The least confidence at which no more than `rate` passes, every clip counted once."""
+    values = np.array([value for clip in trials for value in clip])
+    weights = np.array([1 / len(clip) for clip in trials for _ in clip]) / sum(map(bool, trials))
+    order = np.argsort(-values, kind="stable")
+    allowed = int(np.searchsorted(np.cumsum(weights[order]), rate + 1e-12, "right"))  # trials that may pass
+    highest = float(values[order[allowed]]) if allowed < len(values) else 0.0
+    return max(0.0, highest) + 1e-4
+
+
+def _rate(trials: Trials, level: float) -> dict[str, float]:
+    """The part of the clips' trials that reaches a confidence, and its 95 % interval with every clip counted once."""
+    from scipy.stats import beta
+
+    parts = [float(np.mean(np.array(clip) >= level)) for clip in trials if clip]
+    count, hits = len(parts), sum(parts)
+    low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits > 0 else 0.0
+    high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
+    return {"rate": round(hits / count, 4), "low": round(low, 4), "high": round(high, 4), "clips": count}
+
+
+def describe(thresholds: Thresholds) -> list[str]:
+    """Lines that tell a person what was set and how sure it is."""
+    lines = [
+        f"scorer {thresholds.scorer[:12]}, {thresholds.made_from.get('clips')} clips, "
+        f"stated false-pass rate {thresholds.false_pass_rate:.1%}, offset within {thresholds.largest_offset} frame",
+    ]
+    for level in thresholds.levels:
+        lines.append(f"{level.seconds:.0f} s: pass from confidence {level.passes:.3f}, fail under {level.fails:.3f}")
+        for name, value in thresholds.measured.get(f"{level.seconds:.0f}s", {}).items():
+            interval = f"95 %: {value['low']:.1%} to {value['high']:.1%}"
+            lines.append(f"    {name.replace('_', ' ')}: {value['rate']:.1%} ({interval}; {value['clips']:.0f} clips)")
+    return lines

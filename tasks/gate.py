@@ -1,0 +1,157 @@
+"""The gate: a score and thresholds in, a verdict with its reasons out. Pure; the thresholds come from tasks/calibrate.py.
+
+pass: in sync as far as the scorer can tell. flag: a person should look. fail: not in sync. unscorable: nothing is known, and
+what is unknown never passes.
+"""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import models.syncnet
+from infra.errors import DubwrightError
+from models.types import SyncScore
+
+STRETCH = 3  # seconds in a row that must not disagree by themselves
+Kind = Literal["pass", "flag", "fail", "unscorable"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """Confidences for videos that are scored for at least `seconds`: pass from `passes` up, fail under `fails`."""
+
+    seconds: float
+    passes: float
+    fails: float
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """What a verdict rests on: thresholds of one scorer version for a stated false-pass rate, and how they were found.
+
+    scorer: SHA-256 of the scorer's weights. measured: rates with 95 % intervals at these thresholds. made_from: the data.
+    """
+
+    scorer: str
+    levels: tuple[Level, ...]
+    false_pass_rate: float
+    largest_offset: int = 1
+    measured: dict[str, Any] = field(default_factory=dict)
+    made_from: dict[str, Any] = field(default_factory=dict)
+
+    def level(self, seconds: float) -> Level:
+        """The level for a video that is scored for so many seconds: the longest that it reaches, else the shortest there is."""
+        reached = [level for level in self.levels if level.seconds <= seconds + 0.25]
+        return max(reached, key=lambda level: level.seconds) if reached else min(self.levels, key=lambda level: level.seconds)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As stored in the database and in the shipped file."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Thresholds":
+        """Thresholds from `to_dict`'s form. Raises DubwrightError, code gate.thresholds, where they are not such."""
+        try:
+            levels = tuple(Level(**row) for row in values["levels"])
+            made = cls(**(values | {"levels": levels}))
+        except (KeyError, TypeError) as error:
+            raise _bad(f"thresholds are malformed ({error})") from error
+        numbers = [value for level in levels for value in (level.seconds, level.passes, level.fails)]
+        if not levels or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise _bad("thresholds hold no levels, or values that are not numbers")
+        return made
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The gate's decision on a score, with reasons in words and the thresholds it used."""
+
+    verdict: Kind
+    reasons: tuple[str, ...]
+    thresholds: Thresholds
+
+    @property
+    def passed(self) -> bool:
+        """Whether the video may be delivered."""
+        return self.verdict == "pass"
+
+
+def thresholds_path(preset: str = "compact") -> Path:
+    """Where a scorer preset's shipped thresholds lie."""
+    return Path(models.syncnet.__file__).parent / "thresholds" / f"{preset}.json"
+
+
+def load_thresholds(preset: str = "compact") -> Thresholds:
+    """The shipped thresholds of a scorer preset.
+
+    Raises DubwrightError, code gate.thresholds, where they are missing, malformed or another scorer's.
+    """
+    path = thresholds_path(preset)
+    try:
+        found = Thresholds.from_dict(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        raise _bad(f"thresholds of the scorer {preset!r} cannot be read ({error})") from error
+    from models import checkpoints
+
+    version = checkpoints.sha256("syncnet", preset)
+    if found.scorer != version:
+        raise _bad(f"thresholds at {path.name} are of scorer {found.scorer[:12]}, the weights are {version[:12]}")
+    return found
+
+
+def save_thresholds(thresholds: Thresholds, path: Path) -> None:
+    """Write thresholds as the shipped file holds them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(thresholds.to_dict(), indent=2) + "\n")
+
+
+def decide(score: SyncScore, thresholds: Thresholds) -> Verdict:
+    """The verdict on a score. Raises DubwrightError, code gate.thresholds, when the thresholds are another scorer's."""
+    if score.scorer != thresholds.scorer:
+        raise _bad(f"the score is by scorer {score.scorer[:12]}, the thresholds are of {thresholds.scorer[:12]}")
+    if not score.scorable or not (math.isfinite(score.confidence) and math.isfinite(score.distance)):
+        return Verdict("unscorable", (score.reason or "the score is not a number",), thresholds)
+    level = thresholds.level(score.extra.get("seconds", len(score.window_confidence) / 25))
+    verdict, reasons = _of_whole(score, level, thresholds.largest_offset)
+    apart = _apart(score.seconds, thresholds.level(STRETCH).fails) if len(score.seconds) > STRETCH else []
+    if apart and verdict != "fail":
+        verdict = "flag"
+        reasons += [f"lips and speech disagree from second {first} to {last}" for first, last in apart]
+    return Verdict(verdict, tuple(reasons), thresholds)
+
+
+def _of_whole(score: SyncScore, level: Level, largest: int) -> tuple[Kind, list[str]]:
+    sure = f"confidence {score.confidence:.2f}"
+    if abs(score.offset) > largest:
+        ahead = "the sound leads the lips" if score.offset > 0 else "the lips lead the sound"
+        certain = score.confidence >= level.passes or score.confidence < level.fails
+        return ("fail" if certain else "flag"), [f"{ahead} by {abs(score.offset)} frames ({sure})"]
+    if score.confidence >= level.passes:
+        return "pass", [f"in sync within {largest} frame, {sure}, at least {level.passes:.2f} is asked"]
+    if score.confidence >= level.fails:
+        return "flag", [f"in sync within {largest} frame, but {sure} is under the {level.passes:.2f} that passes"]
+    return "fail", [f"{sure} is under {level.fails:.2f}: lips and speech do not agree"]
+
+
+def _apart(seconds: Iterable[tuple[int, float]], least: float) -> list[tuple[int, int]]:
+    """Stretches (first, last second) of STRETCH scored seconds in a row whose mean confidence as played is under `least`."""
+    values = [value for _, value in seconds]
+    found: list[tuple[int, int]] = []
+    for first in range(len(values) - STRETCH + 1):
+        part = values[first : first + STRETCH]
+        if any(math.isnan(value) for value in part) or sum(part) / STRETCH >= least:
+            continue
+        if found and first <= found[-1][1]:
+            found[-1] = (found[-1][0], first + STRETCH)
+        else:
+            found.append((first, first + STRETCH))
+    return found
+
+
+def _bad(message: str) -> DubwrightError:
+    return DubwrightError(
+        message, code="gate.thresholds", next_step="Run `dubwright calibrate` for this scorer, or restore the shipped files."
+    )
