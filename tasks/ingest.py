@@ -1,0 +1,57 @@
+"""Inputs: found and hashed once at preflight, kept as artifacts at submission, fetched by hash by whoever works on the job."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from db import ledger
+from infra.settings import Settings
+from infra.store import fetch, sha256_of
+from tasks.stages import Work
+
+ROLES = ("portrait", "script", "audio", "transcript")
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input file: where it was named, its hash and size, and a local copy."""
+
+    place: str
+    sha256: str
+    size: int
+    path: Path
+
+    @property
+    def suffix(self) -> str:
+        """The name's suffix, which tells formats apart."""
+        return Path(self.place).suffix.lower()[:8]
+
+
+def bring(place: str, base: Path, settings: Settings) -> Input:
+    """Fetch an input into the cache, named by its hash. Raises StoreError."""
+    folder = settings.cache / "inputs"
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = folder / f".{hashlib.sha256(place.encode()).hexdigest()[:24]}-{os.getpid()}"
+    try:
+        fetch(place, fresh, settings, base)
+        digest, size = sha256_of(fresh), fresh.stat().st_size
+        path = folder / (digest + Path(place).suffix.lower()[:8])
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return Input(place, digest, size, path)
+
+
+def ingest(work: Work) -> None:
+    """Local copies of the job's inputs under their own suffixes; they enter lineage. Raises StoreError."""
+    rows = []
+    for role, facts in work.spec["inputs"].items():
+        local = work.artifacts.path(facts["sha256"])
+        named = work.folder / f"{role}{facts['suffix']}"
+        if not named.exists():
+            named.symlink_to(local.absolute())
+        work.inputs[role] = named
+        key = f"sha256/{facts['sha256'][:2]}/{facts['sha256']}"
+        rows.append(ledger.ArtifactRow(facts["sha256"], f"{role}{facts['suffix']}", facts["size"], key))
+    ledger.record_artifacts(work.database, work.lease, rows)

@@ -1,0 +1,309 @@
+"""A manifest (YAML, JSON, CSV) to jobs. Every fault of every row is reported at once, with row, field and fix.
+
+Only the text is judged here: whether objects exist and portraits work is tasks/plan.py's business.
+"""
+
+import csv
+import difflib
+import io
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
+
+from infra.errors import InputError, ManifestError
+
+LARGEST_BYTES = 32 * 2**20
+MOST_JOBS = 100_000
+MOST_NODES = 2_000_000  # values of a YAML document, aliases followed
+Fault = dict[str, str]
+
+
+class Defaults(BaseModel):
+    """What a job takes where it says nothing itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
+
+    engine: Literal["auto", "avct"] = Field("auto", description="What renders. `auto` takes `avct`, the engine of this version.")
+    preset: Literal["compact"] = Field("compact", description="Size of the engine. `compact` ships with its weights.")
+    gate: Literal["standard", "strict"] = Field("standard", description="How well lips and speech must agree to be delivered.")
+    locale: str = Field("", description="Language and region of the speech, as `es-ES`.")
+    portrait: str = Field("", description="Picture of one face: `s3://...` or a path relative to the manifest.")
+    voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
+    consent: str = Field("", description="Reference of the consent record; kept with the job.")
+    seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
+
+    @field_validator("engine", mode="before")
+    @classmethod
+    def _known_engine(cls, value: object) -> object:
+        if value in ("lipmemory", "coherence"):
+            raise PydanticCustomError("engine", "the engine {name} is not in this version|use auto or avct", {"name": str(value)})
+        return value
+
+    @field_validator("preset", mode="before")
+    @classmethod
+    def _known_preset(cls, value: object) -> object:
+        if value == "paper":
+            raise PydanticCustomError("preset", "the preset paper is not in this version: no published weights can be loaded yet|use compact")
+        return value
+
+    @field_validator("locale")
+    @classmethod
+    def _locale(cls, value: str) -> str:
+        if value and not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", value):
+            raise PydanticCustomError("locale", "{name} is not a locale|write language and region, as es-ES", {"name": repr(value[:40])})
+        return value
+
+    @field_validator("portrait", "script", "audio", "transcript", check_fields=False)
+    @classmethod
+    def _place(cls, value: str) -> str:
+        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", value, re.IGNORECASE)
+        if scheme and scheme[1] != "s3":
+            raise PydanticCustomError("place", "{name}:// cannot be read|use s3://bucket/key or a path", {"name": scheme[1]})
+        if any(unicodedata.category(c) in ("Cc", "Cf") for c in value):
+            raise PydanticCustomError("place", "the path holds invisible characters|write it anew")
+        return value
+
+
+class JobRow(Defaults):
+    """One job: a title in a locale, from a portrait and exactly one of `text`, `script` and `audio`."""
+
+    title: str = Field(max_length=200, description="Name of the output; with the locale it is unique in a batch and names the files.")
+    text: str = Field("", max_length=100_000, description="What is said, as plain text.")
+    script: str = Field("", description="A WebVTT or plain-text file with what is said; WebVTT cues start at their times.")
+    audio: str = Field("", description="A recording that is lip-synced as it is.")
+    transcript: str = Field("", description="What the recording says: the words, or a file that ends in .txt or .vtt.")
+
+    @field_validator("title")
+    @classmethod
+    def _title(cls, value: str) -> str:
+        if not value:
+            raise PydanticCustomError("title", "the title is empty|give the output a name")
+        plain = all(unicodedata.category(c)[0] in "LMN" or c in " _-.,()+" for c in value)
+        if not plain or ".." in value or value[0] in ".-" or value[-1] == "." or len(value.encode()) > 180:
+            raise PydanticCustomError("title", "{name} cannot name a file|use letters, digits, spaces and - _ . , ( ) +, 180 bytes at most", {"name": ascii(value[:60])})
+        return value
+
+
+class Manifest(BaseModel):
+    """One batch: a name, where deliveries go, and the jobs with defaults filled in."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: str
+    output: str
+    jobs: tuple[JobRow, ...]
+    base: Path
+
+
+BATCH_FIELDS = {
+    "batch": "Name of the batch.",
+    "output": "Where deliveries go: `s3://bucket/prefix/` or a folder relative to the manifest.",
+    "defaults": "Values for every job that does not give its own.",
+    "jobs": "The jobs, one for each output.",
+}
+
+
+def load_manifest(path: Path, *, output: str = "", batch: str = "") -> Manifest:
+    """Read and check a manifest file; `output` and `batch` replace what it says. Raises InputError, ManifestError with every fault."""
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"the manifest {path.name} is larger than {LARGEST_BYTES >> 20} MiB", code="manifest.too_large", next_step="Split it into several batches.")
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"there is no manifest at {path}", code="manifest.missing", next_step="Check the path; `dubwright demo` shows a manifest that works.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the manifest {path.name} is not UTF-8 text", code="manifest.not_text", next_step="Save it as UTF-8.") from error
+    tree = parse(text, path.suffix.lower(), path.stem)
+    if output:
+        tree["output"] = output
+    if batch:
+        tree["batch"] = batch
+    return check(tree, path.absolute().parent)
+
+
+def parse(text: str, suffix: str, name: str = "batch") -> dict[str, Any]:
+    """The manifest's tree. CSV holds jobs alone, a column for each field; its batch is named after the file. Raises ManifestError."""
+    if suffix == ".csv":
+        return {"batch": name, "output": f"{name}-out", "jobs": list(_csv_rows(text))}
+    try:
+        tree = json.loads(text) if suffix == ".json" else _yaml(text)
+    except RecursionError as error:
+        raise _refused("the manifest is nested too deep", "a manifest has three levels: batch, jobs, fields") from error
+    except ValueError as error:
+        raise _refused(f"the manifest cannot be read: {' '.join(str(error).split())}", "correct the text at that place") from error
+    if not isinstance(tree, dict):
+        raise _refused(f"the manifest holds a {type(tree).__name__}, not fields", "begin with batch:, output: and jobs:")
+    return tree
+
+
+def _csv_rows(text: str) -> Iterator[dict[str, Any]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="extra columns", strict=True)
+    try:
+        for row in reader:
+            yield {key.strip(): value.strip() if isinstance(value, str) else value for key, value in row.items() if value}
+    except csv.Error as error:
+        raise _refused(f"line {reader.line_num} is not CSV ({error})", "export the table as comma-separated UTF-8") from error
+
+
+def _yaml(text: str) -> Any:
+    import yaml
+
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        _weigh(node, yaml)
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _weigh(root: Any, yaml: Any) -> None:
+    """Refuse documents whose aliases unfold to more values than a manifest can have."""
+    sizes: dict[int, int] = {}
+
+    def size(node: Any) -> int:
+        if id(node) in sizes:
+            return sizes[id(node)]
+        sizes[id(node)] = MOST_NODES  # a node that contains itself
+        parts: list[Any] = [x for pair in node.value for x in pair] if isinstance(node, yaml.MappingNode) else node.value if isinstance(node, yaml.SequenceNode) else []
+        sizes[id(node)] = 1 + sum(map(size, parts))
+        return sizes[id(node)]
+
+    if root is not None and size(root) >= MOST_NODES:
+        raise ValueError("its aliases unfold to more values than a manifest can have")
+
+
+def _refused(problem: str, fix: str) -> ManifestError:
+    return ManifestError(problem, faults=[{"row": "manifest", "field": "", "problem": problem, "fix": fix}])
+
+
+def check(tree: dict[str, Any], base: Path) -> Manifest:
+    """A tree as a manifest. Raises ManifestError that holds every fault."""
+    faults: list[Fault] = []
+    faults += _unknown(tree, set(BATCH_FIELDS), "manifest")
+    for name in ("batch", "output"):
+        if not isinstance(tree.get(name), str) or not tree[name].strip():
+            faults.append(_fault("manifest", name, f"{name} is missing" if not tree.get(name) else f"{name} is not text", BATCH_FIELDS[name]))
+    output = str(tree.get("output") or "")
+    scheme = re.match(r"([a-z][a-z0-9+.-]*)://", output)
+    if scheme and scheme[1] != "s3":
+        faults.append(_fault("manifest", "output", f"{scheme[1]}:// cannot be written", "use s3://bucket/prefix/ or a folder"))
+    defaults, jobs = tree.get("defaults") or {}, tree.get("jobs")
+    if not isinstance(defaults, dict):
+        faults.append(_fault("manifest", "defaults", "defaults are not fields", "write defaults: {engine: auto}"))
+        defaults = {}
+    faults += _check_defaults(defaults)
+    if not isinstance(jobs, list) or not jobs or len(jobs) > MOST_JOBS:
+        count = f"{len(jobs)} jobs" if isinstance(jobs, list) else "no list of jobs"
+        raise _all([*faults, _fault("manifest", "jobs", f"the manifest has {count}", f"list 1 to {MOST_JOBS} jobs")])
+    rows: list[JobRow] = []
+    for number, given in enumerate(jobs, 1):
+        row, found = _check_job(number, given, {k: v for k, v in defaults.items() if k in Defaults.model_fields})
+        faults += found
+        rows += [row] if row else []
+    faults += _twice(jobs, defaults)
+    if faults:
+        raise _all(faults)
+    return Manifest(batch=str(tree["batch"]).strip(), output=output.strip(), jobs=tuple(rows), base=base)
+
+
+def _check_defaults(defaults: dict[str, Any]) -> list[Fault]:
+    faults = _unknown(defaults, set(Defaults.model_fields), "defaults")
+    try:
+        Defaults(**{str(k): v for k, v in defaults.items() if k in Defaults.model_fields})
+    except ValidationError as error:
+        faults += [_of_pydantic("defaults", part) for part in error.errors()]
+    return faults
+
+
+def _check_job(number: int, given: object, defaults: dict[str, Any]) -> tuple[JobRow | None, list[Fault]]:
+    row = f"job {number}"
+    if not isinstance(given, dict):
+        return None, [_fault(row, "", f"it holds a {type(given).__name__}, not fields", "write title:, locale:, portrait: and text:")]
+    if isinstance(given.get("title"), str):
+        row = f"job {number} ({ascii(given['title'][:40])[1:-1]})"
+    faults = _unknown(given, set(JobRow.model_fields), row)
+    fields = {**defaults, **{str(k): v for k, v in given.items() if k in JobRow.model_fields and v is not None}}
+    faults += _missing(row, fields)
+    try:
+        made = JobRow(**fields)
+    except ValidationError as error:
+        known = {(part["loc"], part["type"]) for part in _faults_of(defaults)}  # said once, of the defaults
+        return None, faults + [_of_pydantic(row, part) for part in error.errors() if part["loc"][0] in given or (part["loc"], part["type"]) not in known]
+    return (None if faults else made), faults
+
+
+def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
+    faults = [_fault(row, name, f"{name} is missing", "give it in the job or under defaults") for name in ("locale", "portrait") if not fields.get(name)]
+    sources = [name for name in ("text", "script", "audio") if fields.get(name)]
+    if len(sources) != 1:
+        said = " and ".join(sources) if sources else "nothing to say"
+        faults.append(_fault(row, sources[-1] if sources else "text", f"the job has {said}", "give exactly one of text, script and audio"))
+    if fields.get("transcript") and not fields.get("audio"):
+        faults.append(_fault(row, "transcript", "a transcript belongs to a recording", "give audio too, or use text"))
+    return faults
+
+
+def _faults_of(defaults: dict[str, Any]) -> list[Any]:
+    try:
+        Defaults(**defaults)
+    except ValidationError as error:
+        return list(error.errors())
+    return []
+
+
+def _of_pydantic(row: str, part: Any) -> Fault:
+    field = str(part["loc"][0]) if part["loc"] else ""
+    problem, _, fix = part["msg"].partition("|")
+    if part["type"] == "literal_error":
+        known = part["ctx"]["expected"].replace("'", "")
+        near = difflib.get_close_matches(str(part["input"]), re.split(r", | or ", known), 1)
+        problem, fix = f"{str(part['input'])[:40]!r} is not one of {known}", f"use {near[0]}" if near else f"use {known}"
+    elif part["type"] == "missing":
+        problem, fix = f"{field} is missing", JobRow.model_fields[field].description or "give it"
+    elif not fix:
+        problem, fix = f"{part['msg'][0].lower()}{part['msg'][1:]}", (JobRow.model_fields[field].description if field in JobRow.model_fields else "") or "correct it"
+    return _fault(row, field, problem, fix)
+
+
+def _unknown(given: dict[Any, Any], known: set[str], row: str) -> list[Fault]:
+    faults = []
+    for name in given:
+        if name in known:
+            continue
+        if name == "video":
+            faults.append(_fault(row, "video", "re-dubbing of video is not in this version", "give a portrait"))
+            continue
+        near = difflib.get_close_matches(str(name), sorted(known), 1)
+        faults.append(_fault(row, str(name)[:40], "there is no such field", f"did you mean {near[0]}?" if near else f"remove it; known are {', '.join(sorted(known))}"))
+    return faults
+
+
+def _twice(jobs: list[Any], defaults: dict[str, Any]) -> list[Fault]:
+    """Two jobs with one name would deliver to one file; names are compared as file systems may compare them."""
+    seen: dict[tuple[str, str], int] = {}
+    faults = []
+    for number, job in enumerate(jobs, 1):
+        if not isinstance(job, dict) or not job.get("title"):
+            continue
+        locale = str(job.get("locale") or defaults.get("locale") or "")
+        name = (unicodedata.normalize("NFC", str(job["title"]).strip()).casefold(), locale.casefold())
+        if name in seen:
+            faults.append(_fault(f"job {number} ({ascii(str(job['title'])[:40])[1:-1]})", "title", f"title and locale are those of job {seen[name]}", "give another title or locale"))
+        seen.setdefault(name, number)
+    return faults
+
+
+def _fault(row: str, field: str, problem: str, fix: str) -> Fault:
+    return {"row": row, "field": field, "problem": problem, "fix": fix}
+
+
+def _all(faults: list[Fault]) -> ManifestError:
+    first = faults[0]
+    more = f" and {len(faults) - 1} more" if len(faults) > 1 else ""
+    return ManifestError(f"the manifest has {len(faults)} fault(s): {first['row']}, {first['field']}: {first['problem']}{more}", faults=faults)

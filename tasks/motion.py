@@ -1,0 +1,66 @@
+"""Motion: a portrait and speech to driving keypoints, by the job's engine. The second take stands on another anchor and seed."""
+
+import functools
+from typing import Any
+
+import numpy as np
+
+from infra.settings import get_settings
+from infra.version import source_hash
+from models.types import FRAME_RATE, ROW_RATE, Speech
+from tasks.stages import Take, Work, keep
+from tasks.values import load_motion, save_motion
+
+SEED_STEP = 1_000_003  # between the seeds of a job's takes
+APART = 12  # frames that the second take's anchor lies away from the first one's
+
+
+@functools.cache
+def engine(name: str, preset: str) -> Any:
+    """The engine, loaded once a process, with as many threads as the settings allow. Raises WeightsError."""
+    import torch
+
+    from models.avct.engine import AvctEngine
+
+    torch.set_num_threads(get_settings().threads)
+    if name != "avct":
+        raise ValueError(f"there is no engine {name!r}")
+    return AvctEngine.load(preset)
+
+
+def move(work: Work, take: Take) -> None:
+    """Fill the take's motion."""
+    assert work.speech is not None and work.portrait is not None
+    made = engine(work.lease.engine, work.lease.preset)
+    speech, portrait = work.speech.speech, work.portrait
+    asks = {
+        "code": source_hash("models/avct", "models/faces", "tasks/motion.py"),
+        "weights": list(made.weights),
+        "speech": work.made["speech"].sha256,
+        "faces": work.made["faces"].sha256,
+        "portrait": work.spec["inputs"]["portrait"]["sha256"],
+        "seed": take.seed,
+        "anchor": take.anchor,
+    }
+    take.made["motion"] = keep(
+        work, "motion", "motion.npz", asks, work.sources("speech", "faces", "portrait"),
+        lambda path: save_motion(path, made.motion(portrait, speech, seed=take.seed, anchor=take.anchor)),
+    )  # fmt: skip
+    take.motion = load_motion(take.made["motion"].path)
+
+
+def next_take(work: Work) -> Take:
+    """The next rung of the ladder: the engine's own anchor first, then a quiet frame away from it, each with its own seed."""
+    number = len(work.takes) + 1
+    seed = work.spec["seed"] + (number - 1) * SEED_STEP
+    if number == 1 or work.speech is None or work.takes[0].motion is None:
+        return Take(number, seed, None)
+    return Take(number, seed, another_anchor(work.speech.speech, work.takes[0].motion.anchor, seed))
+
+
+def another_anchor(speech: Speech, first: int, seed: int) -> int | None:
+    """A silent frame at least 12 frames away from `first`; None where there is none."""
+    step = ROW_RATE // FRAME_RATE
+    rows = speech.activity[: len(speech.activity) // step * step].reshape(-1, step).max(axis=1)
+    quiet = [int(frame) for frame in np.flatnonzero(rows == 0) if abs(int(frame) - first) >= APART and frame < speech.frames]
+    return int(np.random.default_rng(seed).choice(quiet)) if quiet else None

@@ -1,0 +1,50 @@
+"""Speech and portrait of a job, made or fetched: what motion and render stand on."""
+
+from infra.version import source_hash
+from models.types import Portrait
+from tasks.scripts import from_text, read_script
+from tasks.speech import SpeechTrack
+from tasks.stages import Work, keep
+from tasks.values import load_landmarks, load_speech, save_landmarks, save_speech
+
+
+def speech(work: Work) -> None:
+    """Fill the job's speech: spoken from text or script, or aligned to the recording. Raises InputError, ManifestError, MediaError."""
+    spec = work.spec
+    asks = {
+        "code": source_hash("tasks/speech", "tasks/scripts.py", "tasks/values.py", "models/avct/phonemes.py"),
+        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role != "portrait"},
+        "text": spec["text"],
+        "transcript": spec["transcript"],
+        "locale": work.lease.locale,
+        "voice": spec["voice"],
+    }
+    sources = work.sources("script", "audio", "transcript")
+    work.made["speech"] = keep(work, "speech", "speech.npz", asks, sources, lambda path: save_speech(path, make_speech(work)))
+    work.speech = load_speech(work.made["speech"].path)
+
+
+def make_speech(work: Work) -> SpeechTrack:
+    """The job's speech from its inputs."""
+    from tasks.speech import from_recording, synthesise
+
+    spec, locale = work.spec, work.lease.locale
+    if "audio" in work.inputs:
+        words = spec["transcript"]
+        if "transcript" in work.inputs:
+            words = " ".join(cue.text for cue in read_script(work.inputs["transcript"]))
+        return from_recording(work.inputs["audio"], words, locale, spec["voice"])
+    cues = read_script(work.inputs["script"]) if "script" in work.inputs else from_text(spec["text"])
+    return synthesise(cues, locale, spec["voice"])
+
+
+def faces(work: Work) -> None:
+    """Fill the job's portrait, its landmarks found once for each picture. Raises InputError."""
+    from tasks.faces import read_picture, read_portrait
+
+    picture = work.inputs["portrait"]
+    asks = {"code": source_hash("tasks/faces.py", "models/faces"), "portrait": work.spec["inputs"]["portrait"]["sha256"]}
+    work.made["faces"] = keep(
+        work, "faces", "faces.npz", asks, work.sources("portrait"), lambda path: save_landmarks(path, read_portrait(picture).landmarks)
+    )
+    work.portrait = Portrait(read_picture(picture), load_landmarks(work.made["faces"].path))

@@ -1,0 +1,54 @@
+"""Render: a take's motion to frames and, with the speech, to the MP4 that is scored and may be delivered. Streams."""
+
+import time
+from fractions import Fraction
+from pathlib import Path
+
+from infra.media import VideoWriter
+from infra.version import source_hash
+from models.types import FRAME_RATE
+from tasks import progress
+from tasks.motion import engine
+from tasks.stages import Take, Work, keep
+
+WINDOW = 250  # frames that the ledger counts as one window
+
+
+def render(work: Work, take: Take) -> None:
+    """Fill the take's video."""
+    assert work.portrait is not None and take.motion is not None
+    made = engine(work.lease.engine, work.lease.preset)
+    settings = work.settings
+    asks = {
+        "code": source_hash("models/avct", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
+        "weights": list(made.weights),
+        "motion": take.made["motion"].sha256,
+        "portrait": work.spec["inputs"]["portrait"]["sha256"],
+        "speech": work.made["speech"].sha256,
+        "encode": [settings.video_crf, settings.video_preset],
+    }
+    sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
+    take.windows = ((0, take.motion.frames, 0.0),)
+    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, path))
+    progress.tell(work.name, "render", take.motion.frames, take.motion.frames)
+
+
+def _write(work: Work, take: Take, path: Path) -> None:
+    assert work.portrait is not None and take.motion is not None and work.speech is not None
+    made, settings, total = engine(work.lease.engine, work.lease.preset), work.settings, take.motion.frames
+    sound = work.folder / "sound.wav"
+    work.speech.write(sound)
+    height, width = work.portrait.picture.shape[:2]
+    windows: list[tuple[int, int, float]] = []
+    started = time.perf_counter()
+    rate = Fraction(FRAME_RATE)
+    with VideoWriter(path, width, height, rate, sound, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads) as out:
+        for number, frame in enumerate(made.render(work.portrait, take.motion), 1):
+            out.write(frame)
+            if number % 10 == 0:
+                progress.tell(work.name, "render", number, total)
+            if number % WINDOW == 0 or number == total:
+                now = time.perf_counter()
+                windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
+                started = now
+    take.windows = tuple(windows)

@@ -1,0 +1,126 @@
+"""What every stage of a job shares: the job at hand, and results that are kept under the hash of what they were made from."""
+
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from db import ledger
+from db.session import Database
+from infra.artifacts import Artifact, Artifacts
+from infra.errors import ObjectMissing, StaleToken
+from infra.settings import Settings
+from models.types import Motion, Portrait, SyncScore
+from tasks import progress
+from tasks.speech import SpeechTrack
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage made, now or before: hash, local path, seconds it took when it was made, and whether that was now."""
+
+    sha256: str
+    path: Path
+    seconds: float
+    fresh: bool
+
+
+@dataclass
+class Take:
+    """One attempt at the job, filled by motion, render, score and gate."""
+
+    number: int
+    seed: int
+    anchor: int | None
+    motion: Motion | None = None
+    windows: tuple[tuple[int, int, float], ...] = ()
+    score: SyncScore | None = None
+    verdict: Any = None
+    take_id: int = 0
+    made: dict[str, Made] = field(default_factory=dict)
+
+
+class Work:
+    """A leased job under way: where its inputs and results are. Stages read what the ones before them left here."""
+
+    def __init__(self, database: Database, artifacts: Artifacts, settings: Settings, lease: ledger.Lease, folder: Path) -> None:
+        self.database, self.artifacts, self.settings, self.lease, self.folder = database, artifacts, settings, lease, folder
+        self.name = f"{lease.title}/{lease.locale}"
+        self.inputs: dict[str, Path] = {}
+        self.made: dict[str, Made] = {}
+        self.speech: SpeechTrack | None = None
+        self.portrait: Portrait | None = None
+        self.takes: list[Take] = []
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What the manifest asks of the job, with its inputs' hashes."""
+        return self.lease.spec
+
+    def sources(self, *roles: str) -> tuple[tuple[str, str], ...]:
+        """(hash, role) of inputs and results, for lineage."""
+        hashes = {**{role: facts["sha256"] for role, facts in self.spec["inputs"].items()}, **{name: made.sha256 for name, made in self.made.items()}}
+        return tuple((hashes[role], role) for role in roles if role in hashes)
+
+    def seconds(self, take: Take) -> dict[str, float]:
+        """Seconds that each stage of a take took when it was really run."""
+        return {name: round(made.seconds, 4) for name, made in {**self.made, **take.made}.items()}
+
+
+def key_of(stage: str, asks: dict[str, Any]) -> str:
+    """The name of a stage's result: hash of the stage and all that it depends on."""
+    return hashlib.sha256(json.dumps([stage, asks], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def keep(work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple[tuple[str, str], ...], make: Callable[[Path], None]) -> Made:
+    """The stage's result: what is kept under its key, or what `make` writes to the path it is given, kept from now on."""
+    progress.tell(work.name, stage)
+    key = key_of(stage, asks)
+    found = ledger.find_stage(work.database, key)
+    if found:
+        try:
+            return Made(found[0], work.artifacts.path(found[0]), found[1], False)
+        except ObjectMissing:
+            pass  # somebody removed it: it is made again
+    path = work.folder / f"{stage}-{key[:12]}.{kind.rpartition('.')[2]}"
+    started = time.perf_counter()
+    make(path)
+    seconds = time.perf_counter() - started
+    artifact = work.artifacts.put(path, kind)
+    made_from = tuple((sha, role) for sha, role in sources if sha != artifact.sha256)
+    ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds)
+    return Made(artifact.sha256, path, seconds, True)
+
+
+def row_of(artifact: Artifact, made_from: tuple[tuple[str, str], ...] = ()) -> ledger.ArtifactRow:
+    """An artifact as the ledger takes it."""
+    return ledger.ArtifactRow(artifact.sha256, artifact.kind, artifact.size, artifact.key, made_from)
+
+
+@contextmanager
+def renewed(database: Database, lease: ledger.Lease, seconds: int) -> Iterator[threading.Event]:
+    """Renew a lease every third of its time while the block runs. The event is set once the lease is lost."""
+    done, lost = threading.Event(), threading.Event()
+
+    def renew() -> None:
+        while not done.wait(seconds / 3):
+            try:
+                ledger.renew(database, lease, seconds)
+            except StaleToken:
+                lost.set()
+                return
+            except Exception:  # noqa: S112 (an outage: the next renewal may succeed, and a lost lease is noticed at the next write)
+                continue
+
+    thread = threading.Thread(target=renew, name=f"lease {lease.job_id}", daemon=True)
+    thread.start()
+    try:
+        yield lost
+    finally:
+        done.set()
+        thread.join()
