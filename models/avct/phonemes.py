@@ -41,7 +41,7 @@ def index(symbol: str) -> int:
 
 def from_ipa(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """CMU phones of a string of IPA, and the symbols that the table does not know."""
-    plain = "".join(c for c in unicodedata.normalize("NFD", text.replace("ç", "ʝ̥")) if not unicodedata.combining(c))
+    plain = "".join(c for c in unicodedata.normalize("NFD", text.replace("ç", "h")) if not unicodedata.combining(c))
     plain = "".join(c for c in plain if c not in IGNORED)
     phones, unknown, at = [], [], 0
     while at < len(plain):
