@@ -2,13 +2,16 @@
 
 import contextlib
 import os
+import threading
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 
 from models.faces.crop import Square
 
 POINTS = 478
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class FaceMesh:
@@ -51,17 +54,18 @@ class FaceMesh:
 
 
 @contextlib.contextmanager
-def _quiet_stderr():
+def _quiet_stderr() -> Iterator[None]:
     """The graph writes start-up notes to the process's standard error from C++; they say nothing to a user."""
-    saved = os.dup(2)
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(null)
-        os.close(saved)
+    with _ONE_AT_A_TIME:  # else one thread would save what another has silenced
+        saved = os.dup(2)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(null)
+            os.close(saved)
 
 
 __all__ = ["POINTS", "FaceMesh", "Square"]
