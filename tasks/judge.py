@@ -46,15 +46,21 @@ def strict(verdict: Verdict, score: SyncScore) -> Verdict:
     return dataclasses.replace(verdict, verdict="flag", reasons=(*verdict.reasons, reason))
 
 
-def _record(work: Work, take: Take) -> ledger.TakeRecord:
+def weights_of(work: Work) -> tuple[dict[str, str], ...]:
+    """The weights files that engine and scorer use, as the ledger keeps them."""
     from models import checkpoints
     from tasks.motion import engine
 
-    assert take.motion is not None and work.speech is not None
     used = set(engine(work.lease.engine, work.lease.preset).weights) | {checkpoints.sha256("syncnet", "compact")}
-    weights = tuple(
-        {"sha256": c.sha256, "engine": c.engine, "name": c.name, "licence": c.licence, "licence_class": c.licence_class} for c in checkpoints.cards() if c.sha256 in used
+    return tuple(
+        {"sha256": c.sha256, "engine": c.engine, "name": c.name, "licence": c.licence, "licence_class": c.licence_class}
+        for c in checkpoints.cards()
+        if c.sha256 in used
     )
+
+
+def _record(work: Work, take: Take) -> ledger.TakeRecord:
+    assert take.motion is not None and work.speech is not None
     parameters = {
         "seed": take.seed, "anchor": take.motion.anchor, "frames": take.motion.frames, "fps": 25, "locale": work.lease.locale, "voice": work.spec["voice"],
         "text": work.spec["text"], "consent": work.spec["consent"], "notes": list(work.speech.speech.notes), "gate": work.spec["gate"],
@@ -62,7 +68,7 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")
     return ledger.TakeRecord(
-        take.number, work.lease.engine, work.lease.preset, parameters, code_version(), machine(), work.seconds(take), row, weights, take.windows
+        take.number, work.lease.engine, work.lease.preset, parameters, code_version(), machine(), work.seconds(take), row, weights_of(work), take.windows
     )
 
 

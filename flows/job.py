@@ -1,0 +1,106 @@
+"""One job: its stages in order, each a Prefect task, then the ladder of takes. The order lives here, the work in tasks/."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from db import ledger
+from db.session import Database
+from infra.artifacts import Artifacts
+from infra.errors import DatabaseUnavailable, InputError, StaleToken, StoreUnavailable, classify
+from infra.settings import Settings
+from tasks import progress
+from tasks.stages import Work, renewed
+
+LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
+
+
+def _transient(task: Any, run: Any, state: Any) -> bool:
+    """Whether a stage failed by an outage, which the next try may not meet."""
+    try:
+        state.result()
+    except (StoreUnavailable, DatabaseUnavailable):
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None:
+    """Run a stage as a Prefect task: tried again after an outage, ended when it hangs."""
+    limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
+    made = task(
+        call, name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
+        retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=_transient, timeout_seconds=limit,
+    )  # fmt: skip
+    made(work, *rest)
+
+
+def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease: ledger.Lease) -> str:
+    """Take a leased job to its end: delivered, flagged or failed; `lost` when another worker holds it now. Its errors end here."""
+    name = f"{lease.title}/{lease.locale}"
+    scratch = settings.cache / "work"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch) as folder, renewed(database, lease, settings.lease_seconds):
+        work = Work(database, artifacts, settings, lease, Path(folder))
+        try:
+            state = _run(work)
+        except (StaleToken, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            known = classify(error, name)
+            ledger.finish(database, lease, "failed", known.to_dict() | _seen(work, known))
+            state = "failed"
+    progress.tell(name, "", state=state)
+    return state
+
+
+def _seen(work: Work, error: BaseException) -> dict[str, str]:
+    """The picture that an input error carries, as an artifact for the report."""
+    if not isinstance(error, InputError) or not error.picture:
+        return {}
+    return {"picture": work.artifacts.put(error.picture, "seen.png").sha256}
+
+
+def _run(work: Work) -> str:
+    from tasks import prepare, publish
+    from tasks.ingest import ingest
+    from tasks.judge import gate, score
+    from tasks.motion import move, next_take
+    from tasks.render import render
+
+    _stage(work, "ingest", ingest)
+    if work.spec.get("fault"):
+        return _refuse(work)
+    _stage(work, "speech", prepare.speech)
+    _stage(work, "faces", prepare.faces)
+    while len(work.takes) < work.settings.max_takes:
+        take = next_take(work)
+        _stage(work, "motion", move, take)
+        _stage(work, "render", render, take)
+        _stage(work, "score", score, take)
+        _stage(work, "gate", gate, take)
+        work.takes.append(take)
+        if take.verdict.passed:
+            _stage(work, "deliver", publish.deliver, take)
+            return "delivered"
+    ledger.finish(work.database, work.lease, "flagged", publish.flagged(work))
+    return "flagged"
+
+
+def _refuse(work: Work) -> str:
+    """A job that preflight found broken ends with the error that preflight named."""
+    from tasks.faces import read_portrait
+
+    fault = dict(work.spec["fault"])
+    if "portrait" in work.inputs and fault["code"].startswith("input."):
+        try:
+            read_portrait(work.inputs["portrait"])
+        except InputError as error:
+            fault |= _seen(work, error)
+    ledger.finish(work.database, work.lease, "failed", fault)
+    return "failed"

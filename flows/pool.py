@@ -1,0 +1,70 @@
+"""Shards on a Prefect work pool: one deployment of the shard flow a pool, a flow run of it for each shard."""
+
+from typing import Any
+from uuid import UUID
+
+from infra.errors import SetupError
+from infra.settings import Settings
+
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+class Pool:
+    """A work pool that runs shards. Its workers need this version installed and the same DUBWRIGHT_ settings."""
+
+    def __init__(self, name: str, settings: Settings) -> None:
+        self.name, self.settings = name, settings
+        self.runs: list[UUID] = []
+        self._deployment: Any = None
+
+    def connect(self) -> None:
+        """Register the deployment, once. Raises SetupError when server or pool is not there."""
+        import os
+
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+
+        if not os.environ.get("PREFECT_API_URL"):
+            raise SetupError("--pool needs a Prefect server", code="setup.prefect", next_step="Start one (`prefect server start`) and set PREFECT_API_URL.")
+        try:
+            with get_client(sync_client=True) as client:
+                client.read_work_pool(self.name)
+        except ObjectNotFound as error:
+            step = f"prefect work-pool create {self.name} --type process, then prefect worker start --pool {self.name}"
+            raise SetupError(f"there is no work pool {self.name!r}", code="setup.pool", next_step=step) from error
+        except Exception as error:  # httpx and prefect name an absent server in many ways
+            raise SetupError(f"the Prefect server does not answer ({error})", code="setup.prefect", next_step="Check PREFECT_API_URL.") from error
+        self._deployment = self._register()
+
+    def _register(self) -> Any:
+        from prefect.deployments.runner import EntrypointType
+
+        from flows.shard import shard
+        from infra.version import ROOT
+
+        made = shard.to_deployment(
+            name=self.name,
+            work_pool_name=self.name,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+            job_variables={"env": {"DUBWRIGHT_HOME": str(self.settings.home.absolute())}, "working_dir": str(ROOT)},
+        )
+        return made.apply()  # type: ignore[union-attr]
+
+    def send(self, batch_id: int, jobs: list[int], first: str) -> None:
+        """Ask the pool to run a shard."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            run = client.create_flow_run_from_deployment(self._deployment, parameters={"batch_id": batch_id, "jobs": jobs, "first": first})
+        self.runs.append(run.id)
+
+    def busy(self) -> bool:
+        """Whether shards that were sent have not ended. A run whose worker died is found by its jobs' leases, not here."""
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            for run in list(self.runs):
+                state = client.read_flow_run(run).state
+                if state is not None and state.type.value in ENDED:
+                    self.runs.remove(run)
+        return bool(self.runs)

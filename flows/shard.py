@@ -1,0 +1,39 @@
+"""A shard: some jobs of a batch, one at a time, by whoever runs this flow. Engine and scorer stay loaded between jobs."""
+
+from prefect import flow
+
+from db import ledger
+from db.session import open_database
+from db.workers import me
+from flows.job import run_job
+from infra.artifacts import open_artifacts
+from infra.errors import StaleToken
+from infra.settings import get_settings
+
+
+@flow(name="dubwright-shard", flow_run_name="batch {batch_id}: {first}", persist_result=False, validate_parameters=True)
+def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
+    """Work on those of the jobs that wait; returns how many ended in which state. Jobs that others hold are left to them."""
+    settings = get_settings()
+    database, artifacts = open_database(settings), open_artifacts(settings)
+    ended: dict[str, int] = {}
+    try:
+        while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs):
+            try:
+                state = run_job(database, artifacts, settings, held)
+            except StaleToken:
+                state = "lost"
+            except BaseException:
+                _give_back(database, held)
+                raise
+            ended[state] = ended.get(state, 0) + 1
+    finally:
+        database.close()
+    return ended
+
+
+def _give_back(database: object, held: ledger.Lease) -> None:
+    try:
+        ledger.release(database, held)  # type: ignore[arg-type]
+    except Exception:  # noqa: S110 (what ended the shard is raised; the lease runs out by itself)
+        pass

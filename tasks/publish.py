@@ -1,0 +1,71 @@
+"""The end of a job: a passed take is delivered once; takes that fell short are told of for a reviewer, and not delivered."""
+
+from typing import Any
+
+from db import ledger
+from infra.version import code_version
+from models.types import SyncScore
+from tasks.deliver import Delivered
+from tasks.deliver import deliver as put
+from tasks.judge import weights_of
+from tasks.stages import Take, Work
+from tasks.values import score_tree
+
+
+def deliver(work: Work, take: Take) -> None:
+    """Put the take at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes."""
+    assert work.speech is not None
+    video = take.made["render"]
+    made = put(
+        video.path, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
+        facts=facts(work, take), settings=work.settings,
+    )  # fmt: skip
+    ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
+
+
+def _files(made: Delivered) -> dict[str, str]:
+    return dict(made.files)
+
+
+def facts(work: Work, take: Take) -> dict[str, Any]:
+    """What the sidecar says of a take; nothing in it changes from one delivery of it to the next."""
+    assert take.motion is not None and take.score is not None and work.speech is not None
+    thresholds = take.verdict.thresholds
+    return {
+        "engine": work.lease.engine,
+        "preset": work.lease.preset,
+        "take": take.number,
+        "parameters": {"seed": take.seed, "anchor": take.motion.anchor, "frames": take.motion.frames, "fps": 25, "voice": work.spec["voice"]},
+        "notes": list(work.speech.speech.notes),
+        "verdict": take.verdict.verdict,
+        "reasons": list(take.verdict.reasons),
+        "score": _brief(take.score),
+        "thresholds": {"scorer": thresholds.scorer, "false_pass_rate": thresholds.false_pass_rate, "levels": [vars(level) for level in thresholds.levels]},
+        "inputs": {role: {"place": told["place"], "sha256": told["sha256"]} for role, told in work.spec["inputs"].items()},
+        "weights": list(weights_of(work)),
+        "code_version": code_version(),
+        "consent": work.spec["consent"] or None,
+    }
+
+
+def _brief(score: SyncScore) -> dict[str, Any]:
+    return {name: value for name, value in score_tree(score).items() if name in ("offset", "distance", "confidence", "seconds", "scorer")}
+
+
+def flagged(work: Work) -> dict[str, Any]:
+    """Why a job ends flagged, with the best of its takes: in sync before out of sync, then the surest."""
+    best = max(work.takes, key=_rank)
+    reasons = "; ".join(best.verdict.reasons)
+    return {
+        "code": f"gate.{best.verdict.verdict}",
+        "message": f"{len(work.takes)} take(s) fell short; the best is take {best.number}: {reasons}",
+        "job": work.name,
+        "next_step": "Look at the take in the report. Change seed, voice or portrait and run again, or take the video from the report as it is.",
+        "best_take": best.number,
+    }
+
+
+def _rank(take: Take) -> tuple[int, float]:
+    assert take.score is not None
+    order = ("unscorable", "fail", "flag", "pass")
+    return order.index(take.verdict.verdict), take.score.confidence if take.score.scorable else 0.0
