@@ -53,7 +53,7 @@ def _mean(rows: list[dict[str, Any]], name: str) -> float:
 
 def track(frames: np.ndarray) -> np.ndarray:
     """Landmarks [T, 478, 3] in pixels of every frame; a frame without a face takes the last one's."""
-    found = []
+    found: list[np.ndarray] = []
     with FaceMesh(video=True) as mesh:
         for frame in frames:
             seen = mesh(frame)

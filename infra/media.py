@@ -149,7 +149,7 @@ class VideoWriter:
             "-movflags", "+faststart", "-fps_mode", "cfr", "-f", "mp4", str(self.fresh.absolute()),
         ]  # fmt: skip
         try:
-            self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603 (argument vector)
+            self._process = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         except OSError as error:
             raise SetupError(f"ffmpeg does not start ({error})", code="setup.ffmpeg") from error
 
@@ -157,7 +157,7 @@ class VideoWriter:
         """Add one frame uint8 RGB [H, W, 3]."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(memoryview(np.ascontiguousarray(frame)).cast("B"))
+            self._process.stdin.write(np.ascontiguousarray(frame).tobytes())
         except (BrokenPipeError, OSError):
             self._fail()
         self.frames += 1

@@ -258,7 +258,7 @@ class S3Store:
             raise AlreadyThere(f"{self.url(key)} is there already")
         upload = self._call("writing", key, lambda: self._client.create_multipart_upload(**where, **extra))["UploadId"]
         try:
-            parts = []
+            parts: list[dict[str, Any]] = []
             with source.open("rb") as data:
                 while chunk := data.read(CHUNK):
                     number = len(parts) + 1

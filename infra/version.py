@@ -35,7 +35,7 @@ def source_hash(*packages: str) -> str:
 def commit() -> str:
     """The checkout's commit, or an empty string."""
     try:
-        found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5)  # noqa: S603, S607 (fixed arguments; git from the user's path)
+        found = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=5)  # noqa: S607 (fixed arguments; git from the user's path)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return found.stdout.strip() if found.returncode == 0 else ""

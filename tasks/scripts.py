@@ -30,15 +30,14 @@ def from_webvtt(text: str) -> tuple[Cue, ...]:
     faults = [] if lines and lines[0].lstrip("\ufeff").startswith("WEBVTT") else [("line 1", "the file does not begin with WEBVTT", "write WEBVTT in the first line")]
     cues: list[Cue] = []
     try:
-        captions = [] if faults else list(webvtt.from_buffer(io.StringIO(text.lstrip("\ufeff"))))
+        captions = [] if faults else webvtt.from_buffer(io.StringIO(text.lstrip("\ufeff"))).captions
     except (MalformedFileError, MalformedCaptionError, ValueError) as error:
         faults.append(("file", f"it is not WebVTT ({error})", "check it with a WebVTT validator"))
         captions = []
     faults += _bad_times(lines)
     for caption in captions:
         where = f"cue at {caption.start}"
-        start, end = caption.start_in_seconds, caption.end_in_seconds
-        start, end = _seconds(caption.start, start), _seconds(caption.end, end)
+        start, end = _seconds(caption.start), _seconds(caption.end)
         speaker = VOICE.search(caption.raw_text)
         words = " ".join(TAG.sub(" ", caption.raw_text).split())
         if not any(c.isalnum() for c in words):
@@ -56,12 +55,9 @@ def from_webvtt(text: str) -> tuple[Cue, ...]:
     return tuple(cues)
 
 
-def _seconds(stamp: str, whole: float) -> float:
-    parts = re.match(r"(?:(\d+):)?(\d+):(\d+)[.,](\d+)", stamp)
-    if not parts:
-        return float(whole)
-    hours, minutes, seconds, part = parts.groups()
-    return int(hours or 0) * 3600 + int(minutes) * 60 + int(seconds) + int(part) / 10 ** len(part)
+def _seconds(stamp: str) -> float:
+    *hours, minutes, seconds = stamp.split(":")
+    return int(hours[0] if hours else 0) * 3600 + int(minutes) * 60 + float(seconds)
 
 
 def _bad_times(lines: list[str]) -> list[tuple[str, str, str]]:

@@ -17,6 +17,11 @@ POSE = 6
 class AudioToPose(nn.Module):
     """Change of pose from one frame to the next, given the sound and how far the pose is from its start."""
 
+    audio_mean: Tensor
+    audio_scale: Tensor
+    pose_scale: Tensor
+    step_scale: Tensor
+
     def __init__(self, hidden: int = 96) -> None:
         super().__init__()
         self.hidden = hidden

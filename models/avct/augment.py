@@ -111,7 +111,7 @@ class Colour:
     def __call__(self, pictures: Tensor) -> Tensor:
         """Change pictures [B, 3, S, S] in [0, 1]."""
         out = torch.einsum("bij,bjhw->bihw", self.matrix, pictures).clamp(1e-3, 1).pow(self.gamma)
-        ramp = (grid(*out.shape[-2:], out)[None] * self.slope).sum(-1)[:, None]
+        ramp = (grid(out.shape[-2], out.shape[-1], out)[None] * self.slope).sum(-1)[:, None]
         out = ((out - 0.5) * self.gain + 0.5 + self.bias) * (1 + ramp)
         soft = F.avg_pool2d(F.pad(out, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
         return torch.where(self.blur[:, None, None, None], soft, out).clamp(0, 1)

@@ -19,6 +19,7 @@ from models.avct.audio2pose import AudioToPose
 from models.avct.compose import Canvas
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows
 from models.avct.generator import Generator, GeneratorConfig
+from models.avct.layers import fuse
 from models.avct.transformer import MotionTransformer, TransformerConfig, windows
 from models.faces.crop import Square, face_square
 from models.types import Motion, Portrait, Speech
@@ -34,7 +35,9 @@ class AvctEngine:
     """Preset `compact` of AVCT, ready to render. Get it by `load`; it is not safe to share between threads."""
 
     def __init__(self, generator: Generator, transformer: MotionTransformer, audio2pose: AudioToPose, weights: tuple[str, ...]) -> None:
-        self.generator = generator.eval().to(memory_format=torch.channels_last)
+        self.generator = generator.eval()
+        fuse(self.generator)
+        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.transformer = transformer.eval()
         self.audio2pose = audio2pose.eval()
         self.weights = weights

@@ -108,7 +108,8 @@ class Generator(nn.Module):
 
     def moved(self, source: Tensor, driving: Tensor, size: int) -> Tensor:
         """How far keypoints [B, K, 2] near each place moved, as a gate [B, 1, S, S] from 0 (not at all) to 1: what has not moved
-        the warp knows, and nothing is painted there."""
+        the warp knows, and nothing is painted there.
+        """
         across, down = bumps(driving[..., 0], size, 0.03), bumps(driving[..., 1], size, 0.03)
         weight = (driving - source).square().sum(-1)
         total = torch.einsum("bkh,bkw->bhw", down * weight[..., None], across)

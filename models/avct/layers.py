@@ -1,8 +1,11 @@
 """Blocks that the convolutional networks of AVCT share."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def conv_unit(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
@@ -40,9 +43,9 @@ class Hourglass(nn.Module):
         super().__init__()
         widths = [min(most, base * 2**i) for i in range(blocks + 1)]
         self.enter = conv_unit(inputs, widths[0])
-        self.down = nn.ModuleList(conv_unit(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.down = nn.ModuleList(conv_unit(a, b) for a, b in pairwise(widths))
         rising = list(reversed(widths))
-        self.squeeze = nn.ModuleList(conv_unit(a, b, 1) for a, b in zip(rising[:-1], rising[1:], strict=True))
+        self.squeeze = nn.ModuleList(conv_unit(a, b, 1) for a, b in pairwise(rising))
         self.up = nn.ModuleList(conv_unit(2 * b, b) for b in rising[1:])
         self.channels = widths[0]
 
@@ -57,3 +60,15 @@ class Hourglass(nn.Module):
             feature = F.interpolate(squeeze(feature), scale_factor=2, mode="nearest")
             feature = block(torch.cat([feature, skips.pop()], dim=1))
         return feature
+
+
+def fuse(module: nn.Module) -> nn.Module:
+    """Fold every batch norm that follows a convolution into it, in place; for inference, equal up to rounding."""
+    for child in module.children():
+        fuse(child)
+    if isinstance(module, nn.Sequential):
+        for at in range(len(module) - 1):
+            first, second = module[at], module[at + 1]
+            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+                module[at], module[at + 1] = fuse_conv_bn_eval(first.eval(), second.eval()), nn.Identity()
+    return module

@@ -1,5 +1,6 @@
 """Train AVCT's compact preset: `dubwright train avct`. Clips are prepared once into a cache; each part resumes from its checkpoint."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from models.avct.transcripts import write_phones
 from models.corpus import prepare
 from models.publish import publish
 
-PARTS = {
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "renderer": train_renderer.train,
     "transformer": train_motion.train_transformer,
     "audio2pose": train_motion.train_pose,

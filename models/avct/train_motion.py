@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -202,7 +202,9 @@ def pose_loss(model: AudioToPose, sound: Tensor, tracks: Tensor, noise: float) -
     return total / (tracks.shape[1] - 1)
 
 
-def _fit(model: nn.Module, losses, kept: Path, seconds: float, rate: float, check) -> int:  # noqa: ANN001 (two closures of this file)
+def _fit(
+    model: nn.Module, losses: Callable[[], Iterator[Tensor]], kept: Path, seconds: float, rate: float, check: Callable[[], dict[str, float]]
+) -> int:
     optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
     step, spent = 0, 0.0
     if kept.exists():
@@ -226,7 +228,7 @@ def _fit(model: nn.Module, losses, kept: Path, seconds: float, rate: float, chec
             saved = time.monotonic()
             _keep(kept, model, optimiser, step, now)
             with kept.with_suffix(".log").open("a") as log:
-                log.write(json.dumps({"step": step, "minutes": round(now / 60, 1), "loss": float(loss), **check()}) + "\n")
+                log.write(json.dumps({"step": step, "minutes": round(now / 60, 1), "loss": float(loss.detach()), **check()}) + "\n")
     _keep(kept, model, optimiser, step, seconds)
     return step
 

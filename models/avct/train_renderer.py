@@ -126,7 +126,8 @@ def train(cache: Path, out: Path, seconds: float, *, batch: int = 8, rate: float
     torch.manual_seed(seed)
     out.mkdir(parents=True, exist_ok=True)
     config = GeneratorConfig()
-    model = Generator(config).to(memory_format=torch.channels_last)
+    model = Generator(config)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = copy.deepcopy(model).eval()
     optimiser = torch.optim.Adam(model.parameters(), rate, betas=(0.7, 0.99))
     step, spent = 0, 0.0

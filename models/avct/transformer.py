@@ -43,6 +43,14 @@ def sine_positions(steps: int, width: int) -> Tensor:
 class MotionTransformer(nn.Module):
     """Head-frame keypoints and Jacobians of one frame from the window about it."""
 
+    audio_mean: Tensor
+    audio_scale: Tensor
+    values_mean: Tensor
+    values_scale: Tensor
+    pose_mean: Tensor
+    pose_scale: Tensor
+    positions: Tensor
+
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
         self.config = config
@@ -52,9 +60,10 @@ class MotionTransformer(nn.Module):
         self.audio = nn.Sequential(nn.Linear(ROWS_PER_FRAME * WIDTH, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
         self.identity = nn.Sequential(nn.Linear(2 * config.keypoints, width), nn.ReLU(), nn.Linear(width, width))
         self.no_audio = nn.Parameter(torch.zeros(width))
-        shape = {"dim_feedforward": config.feed_forward, "dropout": config.dropout, "batch_first": True}
-        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(width, config.heads, **shape), config.layers, enable_nested_tensor=False)
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(width, config.heads, **shape), config.layers, norm=nn.LayerNorm(width))
+        encoder = nn.TransformerEncoderLayer(width, config.heads, config.feed_forward, config.dropout, batch_first=True)
+        decoder = nn.TransformerDecoderLayer(width, config.heads, config.feed_forward, config.dropout, batch_first=True)
+        self.encoder = nn.TransformerEncoder(encoder, config.layers, enable_nested_tensor=False)
+        self.decoder = nn.TransformerDecoder(decoder, config.layers, norm=nn.LayerNorm(width))
         self.values = nn.Linear(width, 2 * config.keypoints)
         self.jacobians = nn.Linear(width, 4 * config.keypoints)
         self.register_buffer("audio_mean", torch.zeros(WIDTH))

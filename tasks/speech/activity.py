@@ -1,6 +1,7 @@
 """Voice activity: where in a sound somebody speaks, by silero's network through ONNX Runtime."""
 
 import functools
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def bridge(active: np.ndarray, longest: int) -> np.ndarray:
     """Fill pauses of at most `longest` rows between active ones."""
     filled = active.copy()
     on = np.flatnonzero(active)
-    for before, after in zip(on[:-1], on[1:], strict=True):
+    for before, after in pairwise(on):
         if 1 < after - before <= longest:
             filled[before:after] = True
     return filled

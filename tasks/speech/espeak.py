@@ -29,11 +29,11 @@ LOCK = threading.Lock()
 
 
 class _Identity(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]  # noqa: RUF012 (ctypes' own form)
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
 
 class _Event(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 (ctypes' own form)
+    _fields_ = [
         ("type", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
         ("text_position", ctypes.c_int),
@@ -46,7 +46,7 @@ class _Event(ctypes.Structure):
 
 
 class _Voice(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012 (ctypes' own form)
+    _fields_ = [
         ("name", ctypes.c_char_p),
         ("languages", ctypes.c_char_p),
         ("identifier", ctypes.c_char_p),
@@ -88,7 +88,8 @@ def voices() -> dict[str, str]:
     with LOCK:
         library, _ = _library()
         library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
-        rows, found, at = library.espeak_ListVoices(None), {}, 0
+        rows, at = library.espeak_ListVoices(None), 0
+        found: dict[str, str] = {}
         while rows[at]:
             found.setdefault(rows[at].contents.languages[1:].decode(), rows[at].contents.identifier.decode())
             at += 1

@@ -3,6 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
 # A delivery is refused unless its take names weights and its video's inputs lead back to a portrait and to speech.
 COMPLETE = """
 CREATE FUNCTION delivery_is_traceable() RETURNS trigger LANGUAGE plpgsql AS $$
