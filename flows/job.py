@@ -34,9 +34,9 @@ def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None
     """Run a stage as a Prefect task: tried again after an outage, ended when it hangs."""
     limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
     made = task(
-        call, name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
+        name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
         retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=_transient, timeout_seconds=limit,
-    )  # fmt: skip
+    )(call)  # fmt: skip
     made(work, *rest)
 
 

@@ -1,0 +1,466 @@
+"""The command `dubwright`: its verbs, each a thin door to flows and tasks. Heavy imports happen inside the verbs.
+
+Exit codes: 0 done; 1 a fault of the program; 2 a fault in what was given; 3 the batch ended, but some jobs failed or were flagged;
+4 an outage or something not installed; 130 interrupted.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from console import EXIT_JOBS, Bars, Voice, clock, quiet_native_code, tree_lines
+
+if TYPE_CHECKING:
+    from flows.run import Outcome
+    from infra.settings import Settings
+
+DEMO = Path(__file__).resolve().parent / "demo" / "demo.yaml"
+BENCHES = ("memory", "speed", "startup", "kernels")
+GRID = Path(__file__).resolve().parent.parent / "shared" / "data" / "grid"
+
+app = typer.Typer(
+    help="Lip-synced video in batches: rendered, scored, gated, delivered, traceable.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)  # fmt: skip
+models_app = typer.Typer(help="Weights: what they are, and whether they are what their cards say.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
+Grid = Annotated[Path, typer.Option(help="Folder of the GRID corpus, a folder for each speaker.")]
+ManifestFile = Annotated[Path, typer.Argument(help="A manifest: YAML, JSON or CSV.", show_default=False)]
+
+
+def verb(call: Callable[..., int | None]) -> Callable[..., None]:
+    """A command whose errors are told plainly and whose return value is the exit code."""
+
+    @functools.wraps(call)
+    def told(*arguments: Any, **options: Any) -> None:
+        voice = Voice(bool(options.get("as_json")))
+        try:
+            code = call(*arguments, **options)
+        except KeyboardInterrupt:
+            voice.say("interrupted; finished work is kept, the same command goes on from here")
+            code = 130
+        except Exception as error:
+            code = voice.fail(_told(error))
+        sys.stdout.flush()
+        raise typer.Exit(code or 0)
+
+    return told
+
+
+def _told(error: Exception) -> Any:
+    from infra.errors import classify
+
+    known = classify(error)
+    if known.code == "internal.error" and os.environ.get("DUBWRIGHT_LOG", "").lower() == "debug":
+        raise error
+    return known
+
+
+def _settings() -> "Settings":
+    """The settings; logging and Prefect are set up by them. Raises SetupError for settings that cannot be."""
+    from pydantic import ValidationError
+
+    from flows.conductor import configure
+    from infra.errors import SetupError
+    from infra.settings import get_settings
+    from infra.telemetry import set_up_logging
+
+    try:
+        settings = get_settings()
+    except ValidationError as error:
+        faults = "; ".join(f"DUBWRIGHT_{str(part['loc'][0]).upper()}: {part['msg']}" for part in error.errors())
+        raise SetupError(f"settings cannot be used: {faults}", code="settings.invalid", next_step="Correct these environment variables; docs/settings.md lists them.") from error
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"the home folder {settings.home} cannot be made ({error})", code="setup.home", next_step="Point DUBWRIGHT_HOME at a folder that can be written.") from error
+    set_up_logging(settings.log)
+    if settings.log.lower() != "debug":
+        quiet_native_code(settings.home / "logs" / "native.log")
+    configure(settings)
+    return settings
+
+
+@app.command()
+@verb
+def demo(
+    output: Annotated[str, typer.Option(help="Folder or s3:// prefix for the videos.")] = "dubwright-demo",
+    as_json: Json = False,
+) -> int:
+    """Make the shipped batch: two portraits, several languages, text, WebVTT and a recording."""
+    place = output if output.startswith("s3://") else str(Path(output).absolute())
+    return _run(DEMO, place, "", "", False, Voice(as_json))
+
+
+@app.command()
+@verb
+def run(
+    manifest: ManifestFile,
+    output: Annotated[str, typer.Option(help="Put deliveries here instead of where the manifest says.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the batch, instead of the manifest's.")] = "",
+    pool: Annotated[str, typer.Option(help="Send the work to this Prefect work pool.")] = "",
+    retry: Annotated[bool, typer.Option("--retry", help="Judge flagged jobs anew, too.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Plan, render, gate and deliver a manifest. Safe to repeat: what is delivered is not made again."""
+    return _run(manifest, output, name, pool, retry, Voice(as_json))
+
+
+def _run(path: Path, output: str, name: str, pool: str, retry: bool, voice: Voice) -> int:
+    from tasks.manifest import load_manifest
+
+    manifest = load_manifest(path, output=output, batch=name)
+    settings = _settings()
+    from flows.run import run_manifest
+
+    with Bars(voice).shown() as bars:
+        done = run_manifest(manifest, settings, bars, pool=pool, retry=retry)
+    tree = summary(done)
+    voice.result(tree)
+    _tell_outcome(tree, voice)
+    return EXIT_JOBS if tree["counts"].get("failed", 0) + tree["counts"].get("flagged", 0) else 0
+
+
+def summary(done: "Outcome") -> dict[str, Any]:
+    """A finished run as one tree: every job of the manifest with its state, score and place."""
+    rows = {(row["title"], row["locale"]): row for row in done.rows["jobs"]}
+    jobs = [_job_summary(rows.get((job.row.title, job.row.locale)), job) for job in done.plan.jobs]
+    counts: dict[str, int] = {}
+    for job in jobs:
+        counts[job["state"]] = counts.get(job["state"], 0) + 1
+    return {
+        "batch": done.batch_id, "name": done.plan.manifest.batch, "output": done.plan.output, "report": str(done.report),
+        "rendered": done.rendered, "counts": counts, "jobs": jobs, "figures": done.figures,
+    }  # fmt: skip
+
+
+def _job_summary(row: dict[str, Any] | None, job: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {"title": job.row.title, "locale": job.row.locale, "state": "delivered" if row is None else row["state"]}
+    if row is None:
+        return told | {"url": job.delivered["url"], "sha256": job.delivered["sha256"], "batch": job.delivered["batch"]}
+    delivery, takes = row["delivery"] or {}, row["takes"]
+    take = next((t for t in takes if t["take"] == delivery.get("take")), takes[-1] if takes else {})
+    told |= {name: take.get(name) for name in ("verdict", "offset", "confidence", "reasons", "number")}
+    return told | {"url": delivery.get("url"), "sha256": delivery.get("sha256"), "error": row["error"]}
+
+
+def _tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
+    rows = []
+    for job in tree["jobs"]:
+        sure = f"{job['confidence']:.3f}" if job.get("confidence") is not None else ""
+        offset = f"{job['offset']:+d}" if job.get("offset") is not None else ""
+        error = job.get("error") or {}
+        rows.append([f"{job['title']}/{job['locale']}", job["state"], str(job.get("verdict") or ""), sure, offset, str(job.get("url") or error.get("message", ""))])
+    voice.say()
+    voice.table("", ["job", "state", "verdict", "confidence", "offset", "video"], rows)
+    voice.say()
+    if tree["rendered"] == 0:
+        voice.plain("Nothing was rendered: everything that can be made from this manifest exists.")
+    speed = tree["figures"].get("seconds_per_video_second")
+    if speed and tree["rendered"]:
+        voice.plain(f"{tree['rendered']} videos rendered, {speed:.2f} s of work for a second of video (first job left out)")
+    example = next((job["url"] for job in tree["jobs"] if job.get("url")), None)
+    voice.plain(f"videos, captions, scores (JSON): {tree['output']}")
+    voice.plain(f"report:                          {tree['report']}")
+    if example:
+        voice.plain(f"lineage of a video:              dubwright lineage {example}")
+    voice.plain(f"where the batch stands:          dubwright status {tree['batch']}")
+
+
+@app.command()
+@verb
+def plan(
+    manifest: ManifestFile,
+    output: Annotated[str, typer.Option(help="Plan for this output instead of the manifest's.")] = "",
+    as_json: Json = False,
+) -> int:
+    """Show what a manifest would make, what exists, what cannot work, and how long it would take."""
+    from tasks.manifest import load_manifest
+
+    voice = Voice(as_json)
+    found = load_manifest(manifest, output=output)
+    settings = _settings()
+    from db.session import open_database
+    from tasks.plan import plan as look
+
+    with Bars(voice).shown() as bars:
+        bars.phase("looking at the inputs")
+        made = look(found, open_database(settings), settings, bars.looked)
+    counts = {state: len(made.of(state)) for state in ("made", "exists", "invalid")}
+    rows: list[dict[str, Any]] = [
+        {
+            "title": job.row.title, "locale": job.row.locale, "state": job.state, "video_seconds": round(job.seconds, 1), "work_seconds": round(job.estimate, 1),
+            "error": job.error and job.error.to_dict(), "url": job.delivered and job.delivered["url"],
+        }
+        for job in made.jobs
+    ]  # fmt: skip
+    voice.result({"batch": found.batch, "output": made.output, "counts": counts, "work_seconds": round(made.estimate, 1), "jobs": rows})
+    words = {"made": "would be made", "exists": "exists", "invalid": "cannot be made"}
+    cells = [[f"{r['title']}/{r['locale']}", words[r["state"]], f"{r['video_seconds']:.1f} s", r["error"]["message"] if r["error"] else r["url"] or ""] for r in rows]
+    voice.table("", ["job", "", "video", ""], cells)
+    voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
+    voice.plain(f"next: dubwright run {manifest}" if not counts["invalid"] else "next: mend the jobs that cannot be made, or run the others as they are")
+    return EXIT_JOBS if counts["invalid"] else 0
+
+
+@app.command()
+@verb
+def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest batches when left out.")] = "", as_json: Json = False) -> None:
+    """Show where batches stand, or every job of one."""
+    voice, settings = Voice(as_json), _settings()
+    from db import queries
+    from db.session import open_database
+
+    database = open_database(settings)
+    if not batch:
+        rows = queries.batches(database)
+        voice.result({"batches": rows})
+        voice.table("", ["batch", "name", "jobs", "output"], [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), r["output"]] for r in rows])
+        if not rows:
+            voice.plain("no batch yet; next: dubwright demo")
+        return
+    from flows.run import find
+
+    told = queries.report(database, find(database, batch))
+    jobs = [{name: job[name] for name in ("job", "title", "locale", "state", "attempts", "error")} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
+    voice.result({"batch": told["batch"], "name": told["name"], "output": told["output"], "jobs": jobs})
+    voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or (j["error"] or {}).get("message", "")] for j in jobs])
+
+
+@app.command()
+@verb
+def report(
+    batch: Annotated[str, typer.Argument(help="Number or name; the newest when left out.")] = "",
+    output: Annotated[Path | None, typer.Option(help="File to write.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a batch's report: one HTML file with videos, scores, failures and lineage."""
+    voice, settings = Voice(as_json), _settings()
+    from db import queries
+    from db.session import open_database
+    from flows.run import find, report_path, write
+    from infra.artifacts import open_artifacts
+
+    database = open_database(settings)
+    rows = queries.report(database, find(database, batch))
+    path = write(database, open_artifacts(settings), rows, output or report_path(rows, settings))
+    voice.result({"batch": rows["batch"], "report": str(path)})
+    voice.plain(f"report: {path}")
+
+
+@app.command()
+@verb
+def score(video: Annotated[Path, typer.Argument(help="A video with a face and speech.", show_default=False)], as_json: Json = False) -> None:
+    """Score how well lips and speech agree in any video."""
+    voice = Voice(as_json)
+    _settings()
+    from tasks.gate import decide, load_thresholds
+    from tasks.score import score_video
+    from tasks.values import score_tree
+
+    with Bars(voice).shown() as bars:
+        bars.phase("scoring")
+        found = score_video(video)
+    verdict = decide(found, load_thresholds())
+    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons)})
+    voice.plain(f"{video.name}: {verdict.verdict}" + (f", offset {found.offset:+d} frames, confidence {found.confidence:.3f}, distance {found.distance:.3f}" if found.scorable else ""))
+    for reason in verdict.reasons:
+        voice.plain(f"  {reason}")
+    if found.seconds:
+        voice.table("", ["second", "offset", "confidence"], [[str(i), f"{offset:+d}", f"{value:.3f}"] for i, (offset, value) in enumerate(found.seconds)])
+    voice.plain("these numbers are this project's own; they are not LSE-C or LSE-D")
+
+
+@app.command()
+@verb
+def lineage(
+    file: Annotated[str, typer.Argument(help="A delivered file, its URL, or a SHA-256.", show_default=False)],
+    openlineage: Annotated[bool, typer.Option("--openlineage", help="As an OpenLineage run event (with --json).")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a file was made from: inputs, weights, code, parameters, machine, seconds, verdicts."""
+    voice, settings = Voice(as_json), _settings()
+    from db.lineage import lineage as walk
+    from db.lineage import to_openlineage
+    from db.session import open_database
+    from infra.errors import InputError
+
+    digest = _digest_of(file, settings)
+    tree = walk(open_database(settings), digest)
+    if tree is None:
+        raise InputError(f"the ledger knows no file {digest[:16]}", code="lineage.unknown", next_step="Give a delivered video as it was delivered; an edited one has another hash.")
+    voice.result(to_openlineage(tree) if openlineage else tree)
+    for line in tree_lines(tree):
+        voice.plain(line)
+
+
+def _digest_of(file: str, settings: "Settings") -> str:
+    import re
+
+    from infra.errors import ObjectMissing
+    from infra.store import fetch, sha256_of
+
+    if re.fullmatch(r"[0-9a-f]{64}", file):
+        return file
+    if not file.startswith("s3://"):
+        if not Path(file).is_file():
+            raise ObjectMissing(f"there is no file {file}", next_step="Give a path, an s3:// URL, or a SHA-256.")
+        return sha256_of(Path(file))
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        fetch(file, Path(folder) / "file", settings)
+        return sha256_of(Path(folder) / "file")
+
+
+@models_app.command("list")
+@verb
+def models_list(as_json: Json = False) -> None:
+    """List the weights that are installed, with licences and hashes."""
+    from dataclasses import asdict
+
+    from models import checkpoints
+
+    voice, cards = Voice(as_json), checkpoints.cards()
+    voice.result({"weights": [asdict(card) for card in cards]})
+    voice.table("", ["weights", "parameters", "licence", "sha256", "trained on"], [[f"{c.engine}/{c.name}", f"{c.parameters:,}", c.licence, c.sha256[:16], c.data] for c in cards])
+
+
+@models_app.command("verify")
+@verb
+def models_verify(as_json: Json = False) -> int:
+    """Check every weights file against its card."""
+    from models import checkpoints
+
+    voice, found = Voice(as_json), checkpoints.verify()
+    voice.result({"ok": not any(problem for _, problem in found), "weights": [{"name": name, "problem": problem} for name, problem in found]})
+    voice.table("", ["weights", ""], [[name, problem or "as its card says"] for name, problem in found])
+    return 2 if any(problem for _, problem in found) else 0
+
+
+@app.command()
+@verb
+def doctor(as_json: Json = False) -> int:
+    """Show what is installed, what is missing, what that costs, and how to get it."""
+    voice, settings = Voice(as_json), _settings()
+    from tasks.doctor import examine
+
+    with Bars(voice).shown() as bars:
+        bars.phase("looking around")
+        found = examine(settings)
+    broken = [row for row in found if row["needed"] and not row["ok"]]
+    voice.result({"ok": not broken, "checks": found})
+    cells = [["[green]✔[/]" if r["ok"] else "[red]✘[/]" if r["needed"] else "[yellow]-[/]", r["name"], r["detail"], "" if r["ok"] else f"{r['cost']} {r['fix']}".strip()] for r in found]
+    voice.table("", ["", "part", "", "what to do"], cells)
+    voice.plain("\neverything needed is here" if not broken else f"\n{len(broken)} needed part(s) missing")
+    return 4 if broken else 0
+
+
+@app.command()
+@verb
+def train(
+    engine: Annotated[str, typer.Argument(help="avct or syncnet.", show_default=False)],
+    part: Annotated[str, typer.Option(help="For avct: renderer, transformer or pose.")] = "renderer",
+    hours: Annotated[float, typer.Option(help="Training time in all; a run that was stopped goes on.")] = 2.0,
+    out: Annotated[Path, typer.Option(help="Folder of the run: prepared clips and checkpoints.")] = Path("training"),
+    grid: Grid = GRID,
+    publish: Annotated[bool, typer.Option("--publish", help="Replace the shipped weights by the result.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train an engine's part or the scorer on the GRID corpus."""
+    voice = Voice(as_json)
+    _settings()
+    from tasks.learn import train_part
+
+    with Bars(voice).shown() as bars:
+        figures = train_part(engine, part, hours * 3600, out, grid, publish, bars.phase)
+    voice.result({"engine": engine, "part": part, "out": str(out), "figures": figures})
+    voice.plain(f"trained {engine} {part if engine == 'avct' else ''}: {figures}\ncheckpoints: {out}")
+
+
+@app.command()
+@verb
+def evaluate(
+    engine: Annotated[str, typer.Argument(help="avct or syncnet.", show_default=False)],
+    grid: Grid = GRID,
+    clips: Annotated[int, typer.Option(help="For avct: validation clips to take.")] = 16,
+    as_json: Json = False,
+) -> None:
+    """Measure an engine or the scorer against clips that it never saw."""
+    voice = Voice(as_json)
+    _settings()
+    from infra.errors import EngineError
+    from tasks.learn import corpus_at
+
+    with Bars(voice).shown() as bars:
+        bars.phase(f"evaluating {engine}; this takes minutes")
+        if engine == "syncnet":
+            from models.syncnet.evaluate import evaluate as measure_scorer
+
+            tree = measure_scorer(corpus_at(grid))
+        elif engine == "avct":
+            from benchmarks.avct import evaluate as measure_engine
+
+            tree = measure_engine(corpus_at(grid), sorted(p for p in (DEMO.parent / "portraits").iterdir() if p.suffix in (".png", ".jpg")), clips=clips)
+        else:
+            raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct and syncnet.")
+    voice.result(tree)
+    voice.table("", ["figure", "value"], [[name, f"{value:.4g}"] for name, value in tree["figures"].items()])
+
+
+@app.command()
+@verb
+def calibrate(
+    grid: Grid = GRID,
+    rate: Annotated[float, typer.Option(help="Part of wrong videos that may pass.")] = 0.05,
+    ship: Annotated[bool, typer.Option("--ship", help="Write the thresholds into the package, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Set the gate's thresholds from held-out real clips; the ledger keeps them with the scorer's version."""
+    voice, settings = Voice(as_json), _settings()
+    from db.session import open_database
+    from tasks.calibrate import describe
+    from tasks.learn import calibrate_gate
+
+    with Bars(voice).shown() as bars:
+        bars.phase("scoring held-out clips; this takes minutes")
+        thresholds = calibrate_gate(open_database(settings), grid, rate, ship)
+    voice.result({"thresholds": thresholds.to_dict()})
+    for line in describe(thresholds):
+        voice.plain(line)
+
+
+@app.command()
+@verb
+def bench(what: Annotated[str, typer.Argument(help="memory, speed, startup or kernels.", show_default=False)], as_json: Json = False) -> None:
+    """Measure this machine; results are rows in benchmarks/results.csv."""
+    voice = Voice(as_json)
+    _settings()
+    from importlib import import_module
+
+    from infra.errors import EngineError
+
+    if what not in BENCHES:
+        raise EngineError(f"there is no bench {what!r}", code="bench.unknown", next_step=f"Known are {', '.join(BENCHES)}.")
+    with Bars(voice).shown() as bars:
+        bars.phase(f"measuring {what}")
+        tree = import_module(f"benchmarks.{what}").run()
+    voice.result(tree)
+    voice.table("", ["figure", "value"], [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in tree["figures"].items()])
+
+
+def main() -> None:
+    """Entry point."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""How the command speaks: to a person on standard error with bars and tables, to a machine as one JSON object on standard output."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tasks.plan import Plan
+    from tasks.progress import Step
+
+EXIT_FAULT, EXIT_JOBS, EXIT_OUTAGE = 2, 3, 4
+OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.")
+MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "failed": "[red]✘[/]"}
+
+
+def quiet_native_code(log: Path) -> None:
+    """Send what native libraries write to standard error into a file; Python keeps the terminal."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    terminal = os.dup(2)
+    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(sink, 2)
+    os.close(sink)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="replace")
+
+
+class Voice:
+    """One command's output. In JSON mode nothing but `result` reaches standard output, and progress is silent."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console: Console | None = None
+
+    @property
+    def console(self) -> "Console":
+        """For people, on standard error."""
+        if self._console is None:
+            from rich.console import Console
+
+            self._console = Console(stderr=True, quiet=self.as_json, highlight=False, width=None if sys.stderr.isatty() else 160)
+        return self._console
+
+    def say(self, text: str = "") -> None:
+        """A line for a person; rich's markup is understood."""
+        self.console.print(text)
+
+    def plain(self, text: str) -> None:
+        """A line for a person, taken literally."""
+        self.console.print(text, markup=False)
+
+    def result(self, tree: dict[str, Any]) -> None:
+        """The one JSON object, in JSON mode."""
+        if self.as_json:
+            sys.stdout.write(json.dumps(tree, ensure_ascii=False, default=str) + "\n")
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
+        """A table for a person."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
+        for column in columns:
+            table.add_column(column, overflow="fold")
+        for row in rows:
+            table.add_row(*[escape(cell) if not cell.startswith("[") else cell for cell in row])
+        self.console.print(table)
+
+    def fail(self, error: Any) -> int:
+        """Tell an error with its next step; returns the exit code."""
+        tree = error.to_dict() | ({"faults": error.faults} if getattr(error, "faults", None) else {})
+        self.result({"error": tree})
+        self.say(f"[red]error[/] [dim]{error.code}[/]")
+        self.plain(f"  {f'{error.job}: ' if error.job else ''}{error.message}")
+        for fault in tree.get("faults", []):
+            self.plain(f"  - {fault['row']}, {fault['field'] or 'whole row'}: {fault['problem']}. Fix: {fault['fix']}")
+        self.plain(f"  next: {error.next_step}")
+        if error.code == "internal.error":
+            return 1
+        return EXIT_OUTAGE if error.code.startswith(OUTAGES) and not error.code.endswith((".missing", ".scheme", ".name")) else EXIT_FAULT
+
+
+class Bars:
+    """Watches a run: one bar for the batch, one for the stage at work."""
+
+    def __init__(self, voice: Voice) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self.voice = voice
+        self.progress = Progress(
+            SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
+            console=voice.console, refresh_per_second=4, transient=True, disable=voice.as_json,
+        )  # fmt: skip
+        self.batch = self.progress.add_task("batch", total=None, visible=False)
+        self.stage = self.progress.add_task("starting", total=None)
+
+    @contextmanager
+    def shown(self) -> Iterator["Bars"]:
+        """The bars while the block runs."""
+        with self.progress:
+            yield self
+
+    def phase(self, text: str) -> None:
+        """Something that takes a while begins."""
+        self.progress.reset(self.stage, description=text, total=None)
+
+    def looked(self, done: int, total: int) -> None:
+        """Inputs looked at."""
+        self.progress.update(self.stage, completed=done, total=total)
+
+    def planned(self, made: "Plan") -> None:
+        """Invalid jobs are told at once."""
+        for job in made.of("invalid"):
+            assert job.error is not None
+            self.voice.say(f"[red]✘[/] {job.name}  [dim]{job.error.code}[/]")
+            self.voice.plain(f"    {job.error.message}. {job.error.next_step}")
+        about = f", about {clock(made.estimate)} of work" if made.of("made") else ""
+        self.voice.plain(f"{len(made.jobs)} jobs: {len(made.of('made'))} to make{about}, {len(made.of('exists'))} exist, {len(made.of('invalid'))} cannot be made")
+
+    def step(self, step: "Step") -> None:
+        """A stage went on, or a job ended."""
+        if step.state:
+            self.voice.say(f"{MARKS.get(step.state, '·')} {step.job}  {step.state}")
+            self.progress.advance(self.batch)
+            return
+        self.progress.update(self.stage, description=f"{step.job}  {step.stage}", completed=step.done, total=step.total or None)
+
+    def states(self, states: dict[int, str]) -> None:
+        """Where the batch's jobs stand."""
+        ended = sum(state not in ("queued", "running") for state in states.values())
+        self.progress.update(self.batch, completed=ended, total=len(states), visible=True)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def tree_lines(node: dict[str, Any], depth: int = 0) -> Iterator[str]:
+    """A lineage tree as indented lines."""
+    pad = "  " * depth
+    role = f"{node['role']}: " if "role" in node else ""
+    yield f"{pad}{role}{node.get('kind', '?')}  {node.get('sha256', '')[:16]}  {node.get('size', 0)} bytes"
+    for stage in node.get("stages", []):
+        yield f"{pad}  made by {stage['stage']} in {stage['seconds']:.2f} s"
+    for take in node.get("takes", []):
+        verdict = take["verdict"] or {}
+        yield f"{pad}  take {take['number']} of {take['job']}, {take['engine']}, verdict {verdict.get('verdict')} (confidence {verdict.get('confidence')})"
+        yield f"{pad}    code {take['code_version']} on {take['machine'].get('processor')}, {take['machine'].get('cores')} cores"
+        yield f"{pad}    parameters {json.dumps(take['parameters'], ensure_ascii=False)}"
+        yield f"{pad}    seconds {json.dumps(take['seconds'])}"
+        for row in take["weights"]:
+            yield f"{pad}    weights {row['engine']}/{row['name']}  {row['sha256'][:16]}  {row['licence']}"
+        if take["delivered"]:
+            yield f"{pad}    delivered at {take['delivered']}"
+    for part in node.get("made_from", []):
+        yield from tree_lines(part, depth + 1)

@@ -1,0 +1,147 @@
+"""From a manifest to a finished batch: plan, submit once, run what waits, write the report. What `run` and `demo` stand on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from db import ledger, queries
+from db.lineage import lineage
+from db.session import Database, open_database
+from flows.conductor import OwnServer
+from infra.artifacts import Artifacts, open_artifacts
+from infra.errors import SetupError
+from infra.settings import Settings
+from tasks import progress
+from tasks.deliver import slug
+from tasks.manifest import Manifest
+from tasks.plan import Plan, plan, submit
+
+
+class Watcher(Protocol):
+    """Who is told how a run goes."""
+
+    def phase(self, text: str) -> None:
+        """Something that takes a while begins."""
+
+    def looked(self, done: int, total: int) -> None:
+        """So many of the inputs have been looked at."""
+
+    def planned(self, made: Plan) -> None:
+        """The plan stands; its invalid jobs are known before anything is rendered."""
+
+    def step(self, step: progress.Step) -> None:
+        """A stage of a job in this process went on."""
+
+    def states(self, states: dict[int, str]) -> None:
+        """Where the batch's jobs stand."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: the plan, the batch's rows as a report shows them, how many videos were rendered now, where the report lies."""
+
+    plan: Plan
+    batch_id: int
+    rows: dict[str, Any]
+    rendered: int
+    report: Path
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+def run_manifest(manifest: Manifest, settings: Settings, watcher: Watcher, *, pool: str = "", retry: bool = False) -> Outcome:
+    """Bring every job of a manifest to its end. Safe to repeat, to kill, and to run from several places at once.
+
+    pool: name of a Prefect work pool that does the work; empty does it here. retry: flagged jobs are judged anew too. Failed
+    jobs of an earlier run always are tried again.
+    """
+    watcher.phase("starting the ledger")
+    database, artifacts = open_database(settings), open_artifacts(settings)
+    try:
+        watcher.phase("looking at the inputs")
+        made = plan(manifest, database, settings, watcher.looked)
+        watcher.planned(made)
+        watcher.phase("keeping the inputs")
+        entered = submit(made, database, artifacts)
+        if not entered.created:
+            ledger.retry(database, entered.batch_id, ("failed", "flagged") if retry else ("failed",))
+        rendered = _work(database, entered.batch_id, settings, watcher, pool)
+        watcher.phase("writing the report")
+        rows = queries.report(database, entered.batch_id)
+        report = write(database, artifacts, rows, report_path(rows, settings))
+        return Outcome(made, entered.batch_id, rows, rendered, report, figures_of(rows))
+    finally:
+        database.close()
+
+
+def _work(database: Database, batch_id: int, settings: Settings, watcher: Watcher, pool: str) -> int:
+    from flows import batch
+
+    states = queries.job_states(database, batch_id)
+    watcher.states(states)
+    if not any(state in ("queued", "running") for state in states.values()):
+        return 0
+    if pool:
+        before = _takes(database, batch_id)
+        batch.run_in_pool(database, batch_id, settings, pool, watcher.states)
+        return _takes(database, batch_id) - before
+    watcher.phase("loading the engine and starting the conductor")
+    server = OwnServer(settings).start()
+    _warm()
+    server.wait()
+    rendered: set[tuple[str, int]] = set()
+
+    def step(now: progress.Step) -> None:
+        if now.stage == "render" and 0 < now.done < now.total:
+            rendered.add((now.job, now.total))
+        watcher.step(now)
+
+    with progress.listening(step):
+        batch.run_here(database, batch_id, settings)
+    return len(rendered)
+
+
+def _warm() -> None:
+    """Import the heavy parts and load the weights while the server starts."""
+    from tasks.motion import engine
+    from tasks.score import SyncScorer
+
+    engine("avct", "compact")
+    SyncScorer.load()
+
+
+def _takes(database: Database, batch_id: int) -> int:
+    return sum(len(job["takes"]) for job in queries.report(database, batch_id)["jobs"])
+
+
+def report_path(rows: dict[str, Any], settings: Settings) -> Path:
+    """Where a batch's report lies: beside the deliveries in a folder, or under the home folder for a bucket."""
+    name = f"report-{slug(rows['name'])}.html"
+    output = str(rows["output"])
+    return settings.home / "reports" / f"{rows['batch']}-{name}" if output.startswith("s3://") else Path(output) / name
+
+
+def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: Path) -> Path:
+    """Write a batch's report with the lineage of its takes."""
+    from tasks.report import write_report
+
+    videos = [take["video"] for job in rows["jobs"] for take in job["takes"]]
+    trees = {video: tree for video in videos if (tree := lineage(database, video))}
+    return write_report(rows, artifacts, path, trees)
+
+
+def figures_of(rows: dict[str, Any]) -> dict[str, float]:
+    """`seconds_per_video_second`: all stages' seconds over seconds of video, of the takes after the batch's first (which loads)."""
+    takes = sorted((take for job in rows["jobs"] for take in job["takes"]), key=lambda take: take["take"])[1:]
+    frames = sum(take["parameters"].get("frames", 0) for take in takes)
+    if not frames:
+        return {}
+    seconds = sum(sum(take["seconds"].values()) for take in takes)
+    return {"seconds_per_video_second": round(seconds / (frames / 25), 3), "video_seconds": round(frames / 25, 2)}
+
+
+def find(database: Database, batch: str) -> int:
+    """A batch by number or name, or the newest. Raises SetupError when there is none."""
+    found = queries.find_batch(database, batch)
+    if found is None:
+        raise SetupError(f"there is no batch {batch!r}" if batch else "there is no batch yet", code="batch.missing", next_step="`dubwright status` lists batches; `dubwright demo` makes one.")
+    return found
