@@ -7,12 +7,13 @@ import numpy as np
 
 from infra.settings import get_settings
 from infra.version import source_hash
-from models.types import FRAME_RATE, ROW_RATE, Speech
+from models.types import Motion
 from tasks.stages import Take, Work, keep
 from tasks.values import load_motion, save_motion
 
 SEED_STEP = 1_000_003  # between the seeds of a job's takes
 APART = 12  # frames that the second take's anchor lies away from the first one's
+ALIKE = 0.01  # in widths of the face: openings of the mouth that count as the same
 
 
 @functools.cache
@@ -50,17 +51,19 @@ def move(work: Work, take: Take) -> None:
 
 
 def next_take(work: Work) -> Take:
-    """The next rung of the ladder: the engine's own anchor first, then a quiet frame away from it, each with its own seed."""
+    """The next rung of the ladder: the engine's own anchor first, then another frame like it, each with its own seed."""
     number = len(work.takes) + 1
     seed = work.spec["seed"] + (number - 1) * SEED_STEP
     if number == 1 or work.speech is None or work.takes[0].motion is None:
         return Take(number, seed, None)
-    return Take(number, seed, another_anchor(work.speech.speech, work.takes[0].motion.anchor, seed))
+    return Take(number, seed, another_anchor(work.takes[0].motion, seed))
 
 
-def another_anchor(speech: Speech, first: int, seed: int) -> int | None:
-    """A silent frame at least 12 frames away from `first`; None where there is none."""
-    step = ROW_RATE // FRAME_RATE
-    rows = speech.activity[: len(speech.activity) // step * step].reshape(-1, step).max(axis=1)
-    quiet = [int(frame) for frame in np.flatnonzero(rows == 0) if abs(int(frame) - first) >= APART and frame < speech.frames]
-    return int(np.random.default_rng(seed).choice(quiet)) if quiet else None
+def another_anchor(first: Motion, seed: int) -> int | None:
+    """A frame at least 12 frames from the first take's anchor whose mouth is open as far as the portrait's; None where there is none."""
+    from models.avct.keypoints import mouth_opening
+
+    opening = mouth_opening(first.values)
+    alike = np.flatnonzero(np.abs(opening - opening[first.anchor]) < ALIKE)
+    far = [int(frame) for frame in alike if abs(int(frame) - first.anchor) >= APART]
+    return int(np.random.default_rng(seed).choice(far)) if far else None
