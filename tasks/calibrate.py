@@ -5,6 +5,7 @@ count every clip once however many trials it gave, and so do their intervals (Cl
 are not independent.
 """
 
+import functools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from infra.errors import InputError
 from models.syncnet.evaluate import Pair, pairs
 from models.syncnet.network import FRAMES
-from models.syncnet.protocol import Curve, curve_of
+from models.syncnet.protocol import REACH, Curve
 from models.syncnet.scorer import SyncScorer
 from models.types import FRAME_RATE
 from tasks.gate import Level, Thresholds
@@ -95,10 +96,11 @@ def calibrate(
 def joined(clips: list[Embedded]) -> list[Embedded]:
     """Neighbouring clips of a split joined two by two; no window straddles the joint."""
     found = []
-    for first, second in zip(clips[::2], clips[1::2], strict=False):
-        if first.split == second.split:
-            video, audio = np.concatenate([first.video, second.video]), np.concatenate([first.audio, second.audio])
-            found.append(Embedded(first.split, first.speaker, f"{first.name} {second.name}", video, audio))
+    for split in sorted({clip.split for clip in clips}):
+        part = [clip for clip in clips if clip.split == split]
+        for one, two in zip(part[::2], part[1::2], strict=False):
+            video, audio = np.concatenate([one.video, two.video]), np.concatenate([one.audio, two.audio])
+            found.append(Embedded(split, one.speaker, f"{one.name} {two.name}", video, audio))
     return found
 
 
@@ -133,20 +135,39 @@ def _trials(clip: Embedded, audio: np.ndarray, seconds: float, shifts: tuple[int
     count = min(len(clip.video), len(audio))
     length = round(seconds * FRAME_RATE) - FRAMES + 1
     length = count if count < length <= count + 2 * FRAMES else length  # a clip a frame or two under three seconds counts as such
+    band = _band(clip.video[:count], audio[:count])
     found = []
     for shift in shifts:
         first, last = max(0, -shift), min(count, count - shift)
         for start in range(first, max(last - length, first) + 1, 12):
             stop = min(start + length, last)
-            if stop - start < length - max(map(abs, shifts)):
-                continue
-            curve = curve_of(clip.video[start:stop], audio[start + shift : stop + shift])
-            found.append(_value(curve))
+            if stop - start >= length - max(map(abs, shifts)):
+                middle = band.shape[1] // 2 + shift
+                cut = band[start:stop, middle - REACH : middle + REACH + 1]
+                found.append(_value(Curve(np.where(_inside(stop - start), cut, np.nan))))
     return found
 
 
+def _band(video: np.ndarray, audio: np.ndarray) -> np.ndarray:
+    """Distances [windows, offsets] of unit vectors at every offset that a trial may look at; NaN outside the clip."""
+    reach, count = REACH + max(map(abs, SHIFTS)), len(video)
+    distances = np.sqrt(np.maximum(2 - 2 * video @ audio.T, 0))
+    partner = np.arange(count)[:, None] + np.arange(-reach, reach + 1)
+    inside = (partner >= 0) & (partner < count)
+    return np.where(inside, distances[np.arange(count)[:, None], partner.clip(0, count - 1)], np.nan)
+
+
+@functools.cache
+def _inside(count: int) -> np.ndarray:
+    """Which windows of a stretch [count] have a partner within it at each offset [31]."""
+    partner = np.arange(count)[:, None] + np.arange(-REACH, REACH + 1)
+    return (partner >= 0) & (partner < count)
+
+
 def _value(curve: Curve) -> float:
-    return curve.confidence if abs(curve.offset) <= 1 else -math.inf
+    means = curve.candidates
+    best = int(np.nanargmin(means))
+    return float(np.nanmedian(means) - means[best]) if abs(best - REACH) <= 1 else -math.inf
 
 
 def _least(trials: Trials, rate: float) -> float:
