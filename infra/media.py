@@ -5,6 +5,7 @@ Files are opened as local files only; no shell, no network protocol.
 
 import functools
 import shutil
+import signal
 import subprocess
 import wave as wave_file
 from collections.abc import Iterator
@@ -165,10 +166,9 @@ class VideoWriter:
     def _fail(self) -> None:
         assert self._process.stderr is not None
         said = self._process.stderr.read().decode(errors="replace").strip()
-        self._process.kill()
-        self._process.wait()
+        ended = self._process.wait()  # it has closed its standard error: it is ending
         self.fresh.unlink(missing_ok=True)
-        if "No space left" in said or "File too large" in said:
+        if "No space left" in said or "File too large" in said or ended == -signal.SIGXFSZ:
             raise DiskFull(f"no space left while writing {self.path.name}")
         raise MediaError(f"ffmpeg could not write {self.path.name}: {said[-300:] or 'it ended early'}", code="media.unwritable", next_step="Check the disk and the sound file; run again.")
 

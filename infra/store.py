@@ -197,7 +197,7 @@ class S3Store:
 
         self.bucket, self.prefix = bucket, prefix
         self._transfer = TransferConfig(multipart_threshold=CHUNK, multipart_chunksize=CHUNK, max_concurrency=4)
-        self._client = boto3.client(
+        self._client = boto3.session.Session().client(  # a session of its own: credentials are read anew, threads do not share it
             "s3",
             endpoint_url=settings.s3_endpoint_url or None,
             region_name=settings.s3_region,
