@@ -39,10 +39,22 @@ def check(picture: np.ndarray, faces: list[Any], name: str) -> None:
     from models.faces.pose import head_pose
 
     if not faces:
-        raise _refusal(picture, [], "no_face", f"no face is seen in {name}", "Give a picture of one face that looks into the camera, well lit.")
+        raise _refusal(
+            picture,
+            [],
+            "no_face",
+            f"no face is seen in {name}",
+            "Give a picture of one face that looks into the camera, well lit.",
+        )
     rivals = [face for face in faces if face.size >= RIVAL * faces[0].size]
     if len(rivals) > 1:
-        raise _refusal(picture, rivals, "several_faces", f"{len(rivals)} faces of like size are seen in {name}", "Crop the picture to the face that speaks.")
+        raise _refusal(
+            picture,
+            rivals,
+            "several_faces",
+            f"{len(rivals)} faces of like size are seen in {name}",
+            "Crop the picture to the face that speaks.",
+        )
     face = faces[0]
     if face.size < SMALLEST_FACE:
         said = f"the face in {name} is {face.size:.0f} pixels high; at least {SMALLEST_FACE} are needed"
@@ -53,7 +65,14 @@ def check(picture: np.ndarray, faces: list[Any], name: str) -> None:
         raise _refusal(picture, [face], "profile", said, "Give a picture in which the face looks nearer to the camera.")
     if hidden := covered(picture, face, yaw):
         said = "; ".join(f"the {part} seems covered ({why})" for part, why in hidden.items())
-        raise _refusal(picture, [face], "occluded", f"{name}: {said}", "Give a picture with both eyes and the mouth in plain sight.", list(hidden))
+        raise _refusal(
+            picture,
+            [face],
+            "occluded",
+            f"{name}: {said}",
+            "Give a picture with both eyes and the mouth in plain sight.",
+            list(hidden),
+        )
 
 
 def read_picture(path: Path) -> np.ndarray:
@@ -73,7 +92,17 @@ def read_picture(path: Path) -> np.ndarray:
         raise _bad(path, "is not a picture, or of a kind that is not read") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise _bad(path, f"cannot be opened ({error.strerror})") from error
-    except (OSError, SyntaxError, ValueError, ArithmeticError, KeyError, IndexError, TypeError, EOFError, Image.DecompressionBombError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        ArithmeticError,
+        KeyError,
+        IndexError,
+        TypeError,
+        EOFError,
+        Image.DecompressionBombError,
+    ) as error:
         raise _bad(path, f"is damaged ({error})") from error
 
 
@@ -108,7 +137,11 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError("values that are not numbers")
     top = float(values.max())
-    full = next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top) if values.dtype.kind == "f" else (255.0 if top <= 255 else max(65535.0, top))
+    full = (
+        next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
+        if values.dtype.kind == "f"
+        else (255.0 if top <= 255 else max(65535.0, top))
+    )
     return (np.clip(values.astype(np.float64) / full, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
@@ -146,7 +179,7 @@ def _fitted(picture: np.ndarray, mesh: np.ndarray, face: float) -> Portrait:
 
 
 def _landmarker() -> Any:
-    """This thread's landmark models, loaded once; they are not safe to share."""
+    """Landmark models of the calling thread, loaded once; they are not safe to share."""
     if not hasattr(_local, "landmarker"):
         from models.faces.landmarker import landmarker
 
@@ -154,7 +187,9 @@ def _landmarker() -> Any:
     return _local.landmarker
 
 
-def _refusal(picture: np.ndarray, faces: list[Any], code: str, message: str, step: str, parts: list[str] | None = None) -> InputError:
+def _refusal(
+    picture: np.ndarray, faces: list[Any], code: str, message: str, step: str, parts: list[str] | None = None
+) -> InputError:
     seen = annotated(picture, faces, parts or [])
     return InputError(message, code=f"input.{code}", next_step=step, picture=seen)
 

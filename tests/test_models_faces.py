@@ -131,7 +131,9 @@ def test_without_its_files_fan_says_so_and_the_mesh_works(tmp_path: Path, monkey
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_with_its_files_fan_is_picked_and_fetches_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hopper: np.ndarray, finder: MeshLandmarker) -> None:
+def test_with_its_files_fan_is_picked_and_fetches_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hopper: np.ndarray, finder: MeshLandmarker
+) -> None:
     place = fan_files(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 

@@ -112,7 +112,9 @@ def test_alpha_is_flattened_on_white(tmp_path: Path, hopper: Portrait) -> None:
 def test_a_colour_profile_is_honoured(tmp_path: Path, hopper: Portrait) -> None:
     from PIL import ImageCms
 
-    lab = ImageCms.profileToProfile(Image.fromarray(hopper.picture), ImageCms.createProfile("sRGB"), ImageCms.createProfile("sRGB"))
+    lab = ImageCms.profileToProfile(
+        Image.fromarray(hopper.picture), ImageCms.createProfile("sRGB"), ImageCms.createProfile("sRGB")
+    )
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     lab.save(tmp_path / "tagged.png", icc_profile=profile)
     assert np.abs(read_picture(tmp_path / "tagged.png").astype(int) - hopper.picture).max() <= 2
@@ -230,7 +232,16 @@ def turned(portrait: Portrait, degrees: float) -> np.ndarray:
     target = np.column_stack([centre[0] + across * np.cos(angle) - depth * np.sin(angle), points[:, 1]])
     far = across * np.sin(angle) + depth * np.cos(angle)
     painted = np.full_like(portrait.picture, 150)
-    cv2.ellipse(painted, tuple(int(v) for v in centre - [0, tall * 0.1]), (int(0.52 * tall), int(0.68 * tall)), 0, 0, 360, (70, 50, 40), -1)
+    cv2.ellipse(
+        painted,
+        tuple(int(v) for v in centre - [0, tall * 0.1]),
+        (int(0.52 * tall), int(0.68 * tall)),
+        0,
+        0,
+        360,
+        (70, 50, 40),
+        -1,
+    )
     triangles = Delaunay(points[:, :2]).simplices
     for corners in triangles[np.argsort(-far[triangles].mean(1))]:
         source, goal = points[corners, :2].astype(np.float32), target[corners].astype(np.float32)
@@ -255,7 +266,13 @@ def test_a_face_turned_away_is_refused_and_one_turned_a_little_is_not(tmp_path: 
 
 # eyes or mouth covered
 
-COLOURS = {"black": (0, 0, 0), "white": (240, 240, 240), "grey": (128, 128, 128), "medical": (110, 160, 205), "beige": (205, 165, 140)}
+COLOURS = {
+    "black": (0, 0, 0),
+    "white": (240, 240, 240),
+    "grey": (128, 128, 128),
+    "medical": (110, 160, 205),
+    "beige": (205, 165, 140),
+}
 
 
 def box_around(portrait: Portrait, ids: tuple[int, ...], margin: float = 0.07) -> np.ndarray:

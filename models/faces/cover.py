@@ -20,7 +20,13 @@ EYES = (
 )
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INSIDE = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-SKIN = ((108, 69, 104, 68, 9, 151), (337, 299, 333, 298, 9, 151), (6, 197, 195, 5, 198, 420), (117, 118, 101, 50, 36), (346, 347, 330, 280, 266))
+SKIN = (
+    (108, 69, 104, 68, 9, 151),
+    (337, 299, 333, 298, 9, 151),
+    (6, 197, 195, 5, 198, 420),
+    (117, 118, 101, 50, 36),
+    (346, 347, 330, 280, 266),
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,9 @@ def upright(picture: np.ndarray, mesh: np.ndarray) -> View:
         near = cv2.GaussianBlur(near, (0, 0), 0.5 / zoom)
     shifted = matrix.copy()
     shifted[:, 2] += turn @ np.array([left, top])
-    view = cv2.warpAffine(np.ascontiguousarray(near), shifted, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    view = cv2.warpAffine(
+        np.ascontiguousarray(near), shifted, (SIZE, SIZE), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     return View(cv2.cvtColor(view.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), points @ turn.T + matrix[:, 2])
 
 

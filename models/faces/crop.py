@@ -71,6 +71,8 @@ def cut(picture: np.ndarray, square: Square, size: int) -> np.ndarray:
     method = cv2.INTER_AREA if square.side > size * 1.5 else cv2.INTER_LINEAR
     if square.side > size * 1.5:  # warpAffine does not average: shrink in two steps so that nothing aliases
         whole = max(size, round(square.side))
-        patch = cv2.warpAffine(picture, square.matrix(whole), (whole, whole), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        patch = cv2.warpAffine(
+            picture, square.matrix(whole), (whole, whole), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         return cv2.resize(patch, (size, size), interpolation=method)
     return cv2.warpAffine(picture, square.matrix(size), (size, size), flags=method, borderMode=cv2.BORDER_REPLICATE)

@@ -22,6 +22,8 @@ class FaceFinder:
 
             # near faces, far faces
             self._nets = [face_detection.FaceDetection(model_selection=i, min_detection_confidence=confidence) for i in (0, 1)]
+            for net in self._nets:
+                net.process(np.zeros((64, 64, 3), np.uint8))  # they speak at their first picture
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Boxes [N, 5] (left, top, right, bottom in pixels, score), best first, in an RGB uint8 picture [H, W, 3].
@@ -40,12 +42,11 @@ class FaceFinder:
     def _look(self, picture: np.ndarray, x: int, y: int) -> np.ndarray:
         height, width = picture.shape[:2]
         rows = []
-        with _quiet_stderr():
-            for net in self._nets:
-                for hit in net.process(np.ascontiguousarray(picture)).detections or []:
-                    box = hit.location_data.relative_bounding_box
-                    left, top = box.xmin * width + x, box.ymin * height + y
-                    rows.append((left, top, left + box.width * width, top + box.height * height, hit.score[0]))
+        for net in self._nets:
+            for hit in net.process(np.ascontiguousarray(picture)).detections or []:
+                box = hit.location_data.relative_bounding_box
+                left, top = box.xmin * width + x, box.ymin * height + y
+                rows.append((left, top, left + box.width * width, top + box.height * height, hit.score[0]))
         return np.array(rows, np.float64).reshape(-1, 5)
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ class FaceMesh:
                 refine_landmarks=True,
                 min_detection_confidence=confidence,
             )
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))  # its networks speak at their first picture
 
     def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
         """Landmarks of each face found in an RGB uint8 picture [H, W, 3]: float32 [478, 3] in pixels, z as deep as x is wide."""
