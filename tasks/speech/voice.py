@@ -1,0 +1,103 @@
+"""One utterance of espeak-ng in a process of its own: `python voice.py` reads a request as JSON and answers in one line of JSON and PCM.
+
+The library keeps state between utterances that no call resets, so the same text sounds a little different each time; a fresh process
+always says it the same way. It is also where a text that crashes the library does no harm. Only the standard library and the
+wheel that carries espeak-ng are imported, so that it starts fast.
+
+Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute)}. Answer: {"voices": {language:
+identifier}} or {"rate", "marks": [[seconds, IPA], ...], "bytes"} and that many bytes of 16-bit PCM, or {"error": reason}.
+"""
+
+import ctypes
+import json
+import sys
+from typing import Any
+
+import espeakng_loader
+
+RETRIEVAL, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 1, 0x0001, 0x0002, 0x8000
+PHONEME, UTF8, END_PAUSE, PACE = 7, 1, 0x1000, 1
+
+
+class _Identity(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Identity),
+    ]
+
+
+class _Voice(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_char_p), ("identifier", ctypes.c_char_p), ("rest", ctypes.c_char * 16)]
+
+
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+def voices(library: Any) -> dict[str, str]:
+    """Language codes, each with the identifier of its first voice."""
+    library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_Voice))
+    rows, at = library.espeak_ListVoices(None), 0
+    found: dict[str, str] = {}
+    while rows[at]:
+        found.setdefault(rows[at].contents.languages[1:].decode(), rows[at].contents.identifier.decode())
+        at += 1
+    return dict(sorted(found.items()))
+
+
+def speak(library: Any, rate: int, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    """The answer to a request to speak, and its PCM."""
+    if all(library.espeak_SetVoiceByName(name.encode()) != 0 for name in request["names"]):
+        return {"error": "voice"}, b""
+    library.espeak_SetParameter(PACE, request["pace"], 0)
+    sound = bytearray()
+    marks: list[tuple[float, str]] = []
+
+    def receive(samples: Any, count: int, events: Any) -> int:
+        if count > 0:
+            sound.extend(ctypes.string_at(samples, count * 2))
+        at = 0
+        while events[at].type != 0:
+            if events[at].type == PHONEME:
+                marks.append((events[at].audio_position / 1000, events[at].id.string.decode("utf-8", "ignore")))
+            at += 1
+        return 0
+
+    callback = CALLBACK(receive)
+    library.espeak_SetSynthCallback(callback)
+    data = request["text"].encode() + b"\0"
+    code = library.espeak_Synth(data, len(data), 0, 0, 0, UTF8 | END_PAUSE, None, None)
+    library.espeak_Synchronize()
+    if code != 0 or not sound:
+        return {"error": "silent"}, b""
+    return {"rate": rate, "marks": marks, "bytes": len(sound)}, bytes(sound)
+
+
+def main() -> None:
+    """Answer one request."""
+    request = json.load(sys.stdin)
+    library = ctypes.cdll.LoadLibrary(str(espeakng_loader.get_library_path()))
+    data = str(espeakng_loader.get_data_path()).encode()
+    rate = library.espeak_Initialize(RETRIEVAL, 0, data, PHONEME_EVENTS | PHONEME_IPA | DONT_EXIT)
+    pcm = b""
+    if rate <= 0:
+        answer: dict[str, Any] = {"error": "data"}
+    elif request.get("voices"):
+        answer = {"voices": voices(library)}
+    else:
+        answer, pcm = speak(library, rate, request)
+    sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + pcm)
+    sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

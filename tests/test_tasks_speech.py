@@ -1,0 +1,162 @@
+"""Speech: phones with their times from espeak-ng, alignment of recordings, voice activity; scripts to cues."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infra.errors import InputError, ManifestError, MediaError
+from infra.media import write_wav
+from models.avct.phonemes import PHONES
+from models.avct.transcripts import read_words
+from models.corpus import read_clip
+from tasks.scripts import from_text, from_webvtt, read_script
+from tasks.speech import espeak, from_recording, synthesise
+from tasks.speech.activity import voice_activity
+
+SENTENCES = {
+    "en-US": "The quick brown fox jumps over the lazy dog, then asks why.",
+    "en-GB": "Bob might view the path again.",
+    "es-ES": "Hola, ¿qué tal? Mañana veremos un jabalí y un pingüino.",
+    "es-MX": "Buenos días, amigos, ¿listos para viajar?",
+    "fr-FR": "Un bon vin blanc, où est le feu d'artifice de juin?",
+    "de-DE": "Schöne Grüße, ich möchte zwölf Brötchen und Käse.",
+    "it-IT": "Gli gnocchi sono pronti, che bella giornata.",
+    "pt-BR": "Não há ninguém aqui, mas o pão está quente.",
+    "pt-PT": "Boa tarde, queria uma bica e água.",
+    "nl-NL": "Goedemorgen, het huis ligt bij de gracht.",
+    "pl-PL": "Dzień dobry, w Szczebrzeszynie chrząszcz brzmi.",
+    "ru-RU": "Здравствуйте, съешь ещё этих мягких булок.",
+    "uk-UA": "Добрий день, як ваші справи?",
+    "tr-TR": "Günaydın, çocuklar bahçede oynuyor.",
+    "ar-SA": "مرحبا بكم في العرض الجديد",
+    "hi-IN": "नमस्ते, आप कैसे हैं?",
+    "zh-CN": "你好，今天天气很好。",
+    "ja-JP": "こんにちは、おげんきですか。",
+    "ko-KR": "안녕하세요, 만나서 반갑습니다.",
+    "sv-SE": "God morgon, sju sjösjuka sjömän.",
+    "fi-FI": "Hyvää päivää, yötä myöten.",
+    "cs-CZ": "Dobrý den, třistatřicet stříbrných křepelek.",
+    "el-GR": "Καλημέρα, πώς είστε σήμερα;",
+    "hu-HU": "Jó napot, hogy vannak a gyerekek?",
+    "ro-RO": "Bună ziua, ce mai faceți?",
+    "vi-VN": "Xin chào, hôm nay trời đẹp.",
+    "id-ID": "Selamat pagi, apa kabar?",
+}
+
+
+@pytest.mark.parametrize("locale", SENTENCES)
+def test_languages_speak_and_every_sound_has_a_mouth(locale: str) -> None:
+    track = synthesise(from_text(SENTENCES[locale]), locale)
+    phones = track.speech.phones
+    assert len(phones) > 8 and {p.symbol for p in phones} <= set(PHONES)
+    assert not [note for note in track.speech.notes if "without a mouth shape" in note]
+    assert all(a.end <= b.start + 1e-6 and a.start < a.end for a, b in zip(phones, phones[1:], strict=False))
+    assert phones[-1].end <= track.speech.seconds and np.abs(track.sound).max() > 0.05
+
+
+def test_phones_lie_where_the_sound_is() -> None:
+    track = synthesise(from_text("Papa. Mama. Bob."), "en-US")
+    energy = np.array([np.abs(track.sound[int(t * track.rate) :][: track.rate // 50]).mean() for t in np.arange(0, track.speech.seconds - 0.02, 0.02)])
+    vowels = [p for p in track.speech.phones if p.symbol in ("AA", "AE", "AH", "AO")]
+    loud = np.mean([energy[int((p.start + p.end) / 2 * 50)] for p in vowels])
+    stops = [p for p in track.speech.phones if p.symbol in ("P", "B")]
+    soft = np.mean([energy[int((p.start + 0.01) * 50)] for p in stops])
+    assert loud > 3 * soft
+    assert energy[: int(0.35 * 50)].max() < 0.01  # it begins with a rest
+
+
+def test_cues_start_at_their_times_and_overruns_are_told() -> None:
+    cues = from_webvtt("WEBVTT\n\n00:01.000 --> 00:03.000\nGood morning.\n\n00:03.200 --> 00:03.500\nThis is far too much to say in so little time.\n")
+    track = synthesise(cues, "en-US")
+    assert track.speech.cues[0].start == 1.0
+    assert abs(track.speech.phones[0].start - 1.0) < 0.06
+    assert any("past its end" in note for note in track.speech.notes)
+
+
+def test_unknown_locales_and_voices_are_refused_with_near_ones() -> None:
+    with pytest.raises(InputError) as told:
+        synthesise(from_text("x y"), "ess-ES")
+    assert told.value.code == "input.locale" and "es" in told.value.message
+    with pytest.raises(InputError):
+        synthesise(from_text("x y"), "es-ES", "espeak:klingonese")
+
+
+def test_recording_with_transcript_gets_its_phones(tmp_path: Path) -> None:
+    words = "Guten Morgen, wir fahren heute nach Hamburg."
+    spoken = synthesise(from_text(words), "de-DE", "espeak:de+f2")
+    noise = np.random.default_rng(0).normal(0, 0.003, len(spoken.sound)).astype(np.float32)
+    write_wav(tmp_path / "take.wav", spoken.sound * 0.6 + noise, spoken.rate)
+    found = from_recording(tmp_path / "take.wav", words, "de-DE").speech
+    assert [p.symbol for p in found.phones] == [p.symbol for p in spoken.speech.phones]
+    errors = [abs(a.start - b.start) for a, b in zip(found.phones, spoken.speech.phones, strict=True)]
+    assert np.median(errors) < 0.04 and np.percentile(errors, 90) < 0.1
+
+
+def test_recording_alone_is_guessed_and_says_so(tmp_path: Path) -> None:
+    synthesise(from_text("We are going to the market tomorrow."), "en-US").write(tmp_path / "take.wav")
+    assert len(from_recording(tmp_path / "take.wav", "", "en-US").speech.phones) > 10
+    assert any("guessed" in note for note in from_recording(tmp_path / "take.wav", "", "fr-FR").speech.notes)
+
+
+def test_alignment_finds_the_words_of_real_recordings(shared_data: Path, tmp_path: Path) -> None:
+    errors = []
+    for path in sorted((shared_data / "grid" / "s1").glob("*.mkv"))[:40:5]:
+        words = [w for w in read_words(path.with_suffix(".align")) if w[0] not in ("sil", "sp")]
+        write_wav(tmp_path / "clip.wav", read_clip(path)[1].astype(np.float32) / 32768, 16_000)
+        phones = from_recording(tmp_path / "clip.wav", " ".join(w[0] for w in words), "en-GB").speech.phones
+        errors += [abs(phones[0].start - words[0][1]), abs(phones[-1].end - words[-1][2])]
+    assert np.median(errors) < 0.06
+
+
+def test_silence_and_noise_are_not_speech(tmp_path: Path) -> None:
+    assert voice_activity(np.zeros(32_000, np.float32)).sum() == 0
+    assert voice_activity(np.zeros(0, np.float32)).shape == (0,)
+    write_wav(tmp_path / "hum.wav", 0.1 * np.sin(np.arange(48_000) * 0.05), 16_000)
+    with pytest.raises(InputError) as told:
+        from_recording(tmp_path / "hum.wav", "hello", "en-US")
+    assert told.value.code == "input.no_speech"
+    (tmp_path / "empty.wav").write_bytes(b"")
+    with pytest.raises(MediaError):
+        from_recording(tmp_path / "empty.wav", "hello", "en-US")
+
+
+def test_voice_activity_finds_the_pause() -> None:
+    first, second = (synthesise(from_text(t), "en-US").speech.wave for t in ("Hello there everyone.", "Good night to you."))
+    wave = np.concatenate([first, np.zeros(16_000, np.float32), second])
+    active = voice_activity(wave)
+    middle = len(first) // 160 + 50
+    assert active[: middle - 60].mean() > 0.4 and active[middle - 25 : middle + 25].sum() == 0
+
+
+def test_every_fault_of_a_webvtt_is_told_at_once() -> None:
+    with pytest.raises(ManifestError) as told:
+        from_webvtt("WEBVTT\n\n00:01.000 -> 00:02.000\nOne\n\n00:05.000 --> 00:04.000\nTwo\n\n1:2 --> 3\nThree\n\n00:06.000 --> 00:07.000\n<i></i>\n")
+    text = told.value.message
+    assert "ends at" in text and "line 9" in text and "no word" in text and len(told.value.faults) >= 3
+
+
+@pytest.mark.parametrize("text", ["", "   \n", "...!?", "—"])
+def test_texts_without_a_word_are_refused(text: str) -> None:
+    with pytest.raises(ManifestError):
+        from_text(text)
+
+
+def test_scripts_are_read_by_kind(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Erster Satz. Zweiter Satz!", encoding="utf-8")
+    (tmp_path / "a.vtt").write_text("WEBVTT\n\n00:00:01.250 --> 00:02.500\n<v Ana>Hola <b>amigos</b>\n", encoding="utf-8")
+    (tmp_path / "bad.txt").write_bytes("naïve".encode("latin-1"))
+    assert [c.text for c in read_script(tmp_path / "a.txt")] == ["Erster Satz.", "Zweiter Satz!"]
+    cue = read_script(tmp_path / "a.vtt")[0]
+    assert (cue.start, cue.end, cue.speaker, cue.text) == (1.25, 2.5, "Ana", "Hola amigos")
+    with pytest.raises(ManifestError, match="UTF-8"):
+        read_script(tmp_path / "bad.txt")
+
+
+def test_two_threads_do_not_mix_voices() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: tuple(p.symbol for p in espeak.speak("Guten Tag, schöne Welt", "de").phones), range(8)))
+        other = list(pool.map(lambda v: espeak.speak("Hola mundo", v).sound.size, ["es", "de"] * 4))
+    assert len(set(found)) == 1 and len(set(other[::2])) == 1
