@@ -27,7 +27,7 @@ def curve_of(seconds: Sequence[Sequence[Any]], level: dict[str, float] | None) -
     line = level["fails"] if level else None
     high = _nice(max([*known, (line or 0) * 2, 0.05]))
     low = min(0.0, *known)
-    low = -_nice(-low) if low < 0 else 0.0
+    low = -max(_nice(-low), high / 10) if low < 0 else 0.0
     step = (WIDE - LEFT - 8) / max(len(values), 1)
 
     def x(index: float) -> float:

@@ -28,9 +28,9 @@ def read_portrait(path: Path) -> Portrait:
     input.occluded; its `picture` is a PNG of what was seen (none for bad_picture).
     """
     picture = read_picture(path)
-    faces = _landmarker()(picture)
+    faces = _models().landmarker(picture)
     check(picture, faces, path.name)
-    return _fitted(picture, faces[0].mesh, faces[0].size)
+    return Portrait(picture, faces[0].mesh)
 
 
 def check(picture: np.ndarray, faces: list[Any], name: str) -> None:
@@ -76,7 +76,11 @@ def check(picture: np.ndarray, faces: list[Any], name: str) -> None:
 
 
 def read_picture(path: Path) -> np.ndarray:
-    """Any picture file as uint8 RGB [H, W, 3]: upright by EXIF, alpha over white, colours as sRGB. Raises InputError."""
+    """Any picture file as it is rendered: uint8 RGB [H, W, 3], upright by EXIF, alpha over white, colours as sRGB.
+
+    What is larger than 1920 pixels a side is reduced to that, or to 256 pixels of face, or to 4096 (see `_fitted`); the same file
+    gives the same picture. Raises InputError.
+    """
     from PIL import Image, UnidentifiedImageError
 
     Image.init()  # all kinds are known before some are named
@@ -87,7 +91,7 @@ def read_picture(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # odd metadata is no reason to speak; size is checked below
             with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as opened:
                 _check_size(path, *opened.size)
-                return np.ascontiguousarray(_plain(opened))
+                plain = np.ascontiguousarray(_plain(opened))
     except UnidentifiedImageError as error:
         raise _bad(path, "is not a picture, or of a kind that is not read") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
@@ -104,6 +108,7 @@ def read_picture(path: Path) -> np.ndarray:
         Image.DecompressionBombError,
     ) as error:
         raise _bad(path, f"is damaged ({error})") from error
+    return _fitted(plain)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:
@@ -165,26 +170,36 @@ def _standard_colours(picture: Any, profile: bytes | None) -> Any:
     return changed or picture
 
 
-def _fitted(picture: np.ndarray, mesh: np.ndarray, face: float) -> Portrait:
-    """The portrait at a size that renders: 1920 pixels a side, or as many (up to 4096) as keep the face 256 high."""
+def _fitted(picture: np.ndarray) -> np.ndarray:
+    """The picture at a size that renders: 1920 pixels a side, or as many (up to 4096) as keep its face 256 high."""
     import cv2
 
     longest = max(picture.shape[:2])
+    if longest <= COMFORT_SIDE:
+        return picture
+    boxes = _models().finder(picture)
+    face = float((boxes[:, 3] - boxes[:, 1]).max()) if len(boxes) else np.inf
     zoom = min(1.0, LARGEST_SIDE / longest, max(COMFORT_SIDE / longest, COMFORT_FACE / face))
-    if zoom < 1:
-        size = round(picture.shape[1] * zoom), round(picture.shape[0] * zoom)
-        mesh = mesh * np.array([size[0] / picture.shape[1], size[1] / picture.shape[0], zoom])
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return Portrait(picture, mesh.astype(np.float32))
+    size = round(picture.shape[1] * zoom), round(picture.shape[0] * zoom)
+    return picture if zoom == 1 else cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
-def _landmarker() -> Any:
-    """Landmark models of the calling thread, loaded once; they are not safe to share."""
-    if not hasattr(_local, "landmarker"):
+class _Models:
+    """The networks of one thread; they are not safe to share."""
+
+    def __init__(self) -> None:
+        from models.faces.detect import FaceFinder
         from models.faces.landmarker import landmarker
 
-        _local.landmarker = landmarker()
-    return _local.landmarker
+        self.finder, self.landmarker = FaceFinder(), landmarker()
+
+
+def _models() -> _Models:
+    """Networks of the calling thread, loaded once."""
+    if not hasattr(_local, "models"):
+        _local.models = _Models()
+    found: _Models = _local.models
+    return found
 
 
 def _refusal(

@@ -220,8 +220,16 @@ def test_a_small_face_in_a_huge_picture_keeps_its_pixels(tmp_path: Path, hopper:
     found = read_portrait(saved(tmp_path, huge))
     size = np.ptp(found.landmarks[:, :2], axis=0).max()
     assert max(found.picture.shape) <= 4096 and size > 120
+    assert np.array_equal(read_picture(tmp_path / "given.png"), found.picture), "landmarks and picture stay together"
     zoom = found.picture.shape[1] / 6000
     assert np.abs(found.landmarks[:, :2] / zoom - (hopper.landmarks[:, :2] + [4000, 2000])).mean() < 3
+
+
+def test_a_photograph_of_a_phone_is_reduced_to_a_size_that_renders(tmp_path: Path, hopper: Portrait) -> None:
+    large = cv2.resize(hopper.picture, (3413, 4000), interpolation=cv2.INTER_CUBIC)
+    found = read_portrait(saved(tmp_path, large, "phone.jpg"))
+    assert found.picture.shape == (1920, 1638, 3)
+    assert np.abs(found.landmarks[:, :2] / 3.2 - hopper.landmarks[:, :2]).mean() < 3
 
 
 def turned(portrait: Portrait, degrees: float) -> np.ndarray:
