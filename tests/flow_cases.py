@@ -1,0 +1,91 @@
+"""What the tests of plans and flows share: a home folder of their own, small manifests, a watcher that remembers, subprocesses."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.settings import Settings, get_settings
+
+ROOT = Path(__file__).resolve().parent.parent
+HOPPER, COLLINS = ROOT / "demo" / "portraits" / "grace_hopper.jpg", ROOT / "demo" / "portraits" / "astronaut_collins.png"
+
+
+class Watched:
+    """A watcher that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.plans: list[Any] = []
+        self.steps: list[Any] = []
+
+    def phase(self, text: str) -> None: ...
+    def looked(self, done: int, total: int) -> None: ...
+    def states(self, states: dict[int, str]) -> None: ...
+
+    def planned(self, made: Any) -> None:
+        assert not [step for step in self.steps if step.stage == "render"]  # errors come before any render (P22)
+        self.plans.append(made)
+
+    def step(self, step: Any) -> None:
+        self.steps.append(step)
+
+
+@contextmanager
+def new_home() -> Iterator[Path]:
+    """An empty home folder. Not pytest's: a second pytest would take Postgres's user the right to enter it."""
+    from infra.postgres import stop_embedded
+
+    folder = Path(tempfile.mkdtemp(prefix="dubwright-"))
+    try:
+        yield folder
+    finally:
+        stop_embedded()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def settings() -> Iterator[Settings]:
+    """Settings with an empty home folder, for this process and its children."""
+    before = dict(os.environ)
+    with new_home() as home:
+        os.environ["DUBWRIGHT_HOME"] = str(home)
+        get_settings.cache_clear()
+        from flows.conductor import configure
+
+        configure(get_settings())
+        yield get_settings()
+    os.environ.clear()
+    os.environ.update(before)
+    get_settings.cache_clear()
+
+
+def write_manifest(folder: Path, jobs: list[dict[str, Any]], **rest: Any) -> Path:
+    """A manifest in a folder; jobs without a portrait take Grace Hopper's."""
+    tree = {"batch": "tiny", "output": str(folder / "out"), "defaults": {"portrait": str(HOPPER), "locale": "en-US"}, "jobs": jobs, **rest}
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(tree))
+    return path
+
+
+def command(*arguments: str) -> list[str]:
+    """`dubwright ARGUMENTS` as an argument vector for this interpreter."""
+    return [sys.executable, str(ROOT / "cli.py"), *arguments]
+
+
+def run(*arguments: str, home: Path, timeout: float = 420, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end, with a home folder."""
+    known = {**os.environ, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command(*arguments), env=known, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def videos(folder: Path) -> list[str]:
+    """Names of the delivered videos."""
+    return sorted(path.name for path in folder.glob("*.mp4"))
