@@ -156,7 +156,7 @@ def gauge(confidence: Any, level: dict[str, float] | None) -> Markup:
         f'<rect class="zone flag" x="{fails + 1:.1f}" y="14" width="{max(0, passes - fails - 2):.1f}" height="10" rx="2"/>',
         f'<rect class="zone pass" x="{passes + 1:.1f}" y="14" width="{max(0, wide - passes - 1):.1f}" height="10" rx="3"/>',
         f'<text class="tick" x="{_inside(fails, wide):.1f}" y="40" text-anchor="middle">{level["fails"]:.2f}</text>'
-        if passes - fails > 40
+        if passes - fails > 70
         else "",
         f'<text class="tick" x="{_inside(passes, wide):.1f}" y="40" text-anchor="middle">pass {level["passes"]:.2f}</text>',
         f'<path class="needle" d="M{x(value):.1f} 26 l-6 -14 h12 z"/>',

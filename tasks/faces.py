@@ -1,5 +1,6 @@
 """Portraits in, checked before anything is rendered: what cannot work is refused with the reason and a picture of what was seen."""
 
+import re
 import threading
 import warnings
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_portrait(path: Path) -> Portrait:
     """
     picture = read_picture(path)
     faces = _models().landmarker(picture)
-    check(picture, faces, path.name)
+    check(picture, faces, _called(path))
     return Portrait(picture, faces[0].mesh)
 
 
@@ -93,7 +94,7 @@ def read_picture(path: Path) -> np.ndarray:
                 _check_size(path, *opened.size)
                 plain = np.ascontiguousarray(_plain(opened))
     except UnidentifiedImageError as error:
-        raise _bad(path, "is not a picture, or of a kind that is not read") from error
+        raise _bad(path, "is not an image file that can be read") from error
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise _bad(path, f"cannot be opened ({error.strerror})") from error
     except (
@@ -118,9 +119,14 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise _bad(path, f"measures only {width} x {height} pixels")
 
 
+def _called(path: Path) -> str:
+    """How messages name a picture: by its file, unless that is named by a hash, which tells a reader nothing."""
+    return "the picture" if re.fullmatch(r"[0-9a-f]{64}", path.stem) else path.name
+
+
 def _bad(path: Path, what: str) -> InputError:
     step = "Export the picture as PNG or JPEG and try again."
-    return InputError(f"the picture {path.name} {what}", code="input.bad_picture", next_step=step)
+    return InputError(f"{_called(path)} {what}", code="input.bad_picture", next_step=step)
 
 
 def _plain(opened: Any) -> np.ndarray:

@@ -151,6 +151,13 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, name: str) -> None:
     refused(tmp_path / name, "bad_picture")
 
 
+def test_a_copy_named_by_its_hash_is_not_called_by_it(tmp_path: Path) -> None:
+    path = tmp_path / f"{'ab' * 32}.png"
+    path.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"^the picture is not an image file"):
+        read_portrait(path)
+
+
 def test_missing_truncated_and_tiny_files_are_refused(tmp_path: Path, hopper: Portrait) -> None:
     refused(tmp_path / "absent.png", "bad_picture")
     refused(tmp_path, "bad_picture")
