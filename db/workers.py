@@ -61,3 +61,10 @@ def waiting(database: Database, batch_id: int) -> list[int]:
     with database.begin() as session:
         free = (t.Job.state == "queued") | ((t.Job.state == "running") & (t.Job.lease_expires <= func.now()))
         return list(session.execute(select(t.Job.id).where(t.Job.batch_id == batch_id, free).order_by(t.Job.position)).scalars())
+
+
+def working(database: Database, batch_id: int) -> int:
+    """How many jobs of a batch somebody holds a lease of now."""
+    with database.begin() as session:
+        held = select(func.count()).where(t.Job.batch_id == batch_id, t.Job.state == "running", t.Job.lease_expires > func.now())
+        return session.execute(held).scalar_one()

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 from db import queries
 from db.session import Database
-from db.workers import reclaim, waiting
+from db.workers import reclaim, waiting, working
 from infra.settings import Settings
 
 Minutes = dict[int, float]  # estimated seconds by job
+GRACE = 60  # seconds that a started shard may take until it leases a job
 PAUSE = 1.0  # seconds between looks at jobs that others hold
 
 
@@ -49,10 +50,16 @@ def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str
 
     target = Pool(pool, settings)
     target.connect()
+    alive = time.monotonic()
     while True:
         reclaim(database, batch_id)
         free = waiting(database, batch_id)
+        if working(database, batch_id) or target.queued():
+            alive = time.monotonic()
+        elif time.monotonic() - alive > settings.lease_seconds + GRACE:
+            target.forget()  # runs that Prefect still calls running, whose workers have died
         if free and not target.busy():
+            alive = time.monotonic()
             for number, group in enumerate(shards(free, estimates(database, batch_id), settings.shard_minutes), 1):
                 target.send(batch_id, group, f"shard {number}")
         states = queries.job_states(database, batch_id)

@@ -6,6 +6,7 @@ from uuid import UUID
 from infra.errors import SetupError
 from infra.settings import Settings
 
+WAITING = ("SCHEDULED", "PENDING")
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -58,13 +59,22 @@ class Pool:
             run = client.create_flow_run_from_deployment(self._deployment, parameters={"batch_id": batch_id, "jobs": jobs, "first": first})
         self.runs.append(run.id)
 
-    def busy(self) -> bool:
-        """Whether shards that were sent have not ended. A run whose worker died is found by its jobs' leases, not here."""
+    def _states(self) -> dict[UUID, str]:
         from prefect.client.orchestration import get_client
 
         with get_client(sync_client=True) as client:
-            for run in list(self.runs):
-                state = client.read_flow_run(run).state
-                if state is not None and state.type.value in ENDED:
-                    self.runs.remove(run)
+            found = {run: client.read_flow_run(run).state for run in self.runs}
+        return {run: state.type.value if state else "" for run, state in found.items()}
+
+    def busy(self) -> bool:
+        """Whether shards that were sent have not ended, as far as Prefect knows."""
+        self.runs = [run for run, state in self._states().items() if state not in ENDED]
         return bool(self.runs)
+
+    def queued(self) -> bool:
+        """Whether shards still wait for a worker."""
+        return any(state in WAITING for state in self._states().values())
+
+    def forget(self) -> None:
+        """Count on none of the shards sent so far."""
+        self.runs = []

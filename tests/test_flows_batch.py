@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flow_cases import COLLINS, HOPPER, ROOT, Watched, command, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
 from sqlalchemy import func, select
 
 from db import tables as t
 from db.lineage import lineage
 from db.session import open_database
+from flow_cases import COLLINS, HOPPER, ROOT, Watched, command, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
 from flows.run import run_manifest
 from infra.settings import Settings
 from infra.store import sha256_of

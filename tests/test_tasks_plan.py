@@ -6,10 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from flow_cases import COLLINS, HOPPER, settings, write_manifest  # noqa: F401 (settings is a fixture)
 
 from db import queries
 from db.session import Database, open_database
+from flow_cases import COLLINS, HOPPER, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from infra.artifacts import open_artifacts
 from infra.settings import Settings
 from tasks.manifest import load_manifest

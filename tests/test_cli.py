@@ -1,0 +1,98 @@
+"""The command: its verbs, one JSON object a call, exit codes, plain errors; the README names every verb."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flow_cases import ROOT, new_home, run, write_manifest
+
+VERBS = ("demo", "doctor", "plan", "run", "status", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench")
+
+
+@pytest.fixture(name="home", scope="module")
+def home_fixture() -> Iterator[Path]:
+    with new_home() as folder:
+        yield folder
+
+
+def test_every_verb_is_there_and_in_the_readme(home: Path) -> None:
+    told = run("--help", home=home).stdout
+    listed = re.findall(r"^  (\w+) ", told.split("Commands:")[1], re.MULTILINE)
+    assert sorted(listed) == sorted(VERBS)
+    readme = (ROOT / "README.md").read_text()
+    assert not [verb for verb in VERBS if f"`dubwright {verb}" not in readme]
+
+
+def test_help_imports_nothing_heavy(home: Path) -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, cli; heavy = {'torch', 'numpy', 'prefect', 'sqlalchemy', 'boto3', 'pydantic', 'cv2'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [(("status",), "batches"), (("models", "list"), "weights"), (("models", "verify"), "weights"), (("doctor",), "checks")],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_json_is_one_object_and_nothing_else(home: Path, arguments: tuple[str, ...], name: str) -> None:
+    done = run(*arguments, "--json", home=home)
+    assert done.returncode == 0, done.stderr
+    assert isinstance(json.loads(done.stdout)[name], list) and done.stdout.count("\n") == 1
+    assert done.stderr == ""
+
+
+def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Path) -> None:
+    path = write_manifest(tmp_path, [{"title": "a", "text": "Hello."}, {"title": "b", "text": "x", "portrait": "gone.png"}])
+    done = run("plan", str(path), "--json", home=home)
+    told = json.loads(done.stdout)
+    assert done.returncode == 3 and told["counts"] == {"made": 1, "exists": 0, "invalid": 1}
+    assert told["jobs"][1]["error"]["code"] == "store.missing" and told["work_seconds"] > 0
+    said = run("plan", str(path), home=home)
+    assert said.stdout == "" and "gone.png" in said.stderr and "next:" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "exit_code", "code"),
+    [
+        (("run", "nowhere.yaml"), {}, 2, "manifest.missing"),
+        (("plan", "{bad}"), {}, 2, "manifest.invalid"),
+        (("lineage", "0" * 64), {}, 2, "lineage.unknown"),
+        (("lineage", "nowhere.mp4"), {}, 2, "store.missing"),
+        (("score", "{bad}"), {}, 2, "media.unreadable"),
+        (("report", "nobody"), {}, 2, "batch.missing"),
+        (("bench", "nothing"), {}, 2, "bench.unknown"),
+        (("evaluate", "nothing"), {}, 2, "engine.unknown"),
+        (("calibrate", "--grid", "nowhere"), {}, 2, "input.no_corpus"),
+        (("train", "nothing"), {}, 2, "engine.unknown"),
+        (("status",), {"DUBWRIGHT_DATABASE_URL": "postgresql+psycopg://u:secret-word@127.0.0.1:9/db"}, 4, "ledger.unavailable"),
+        (("status",), {"DUBWRIGHT_THREADS": "many"}, 4, "settings.invalid"),
+        (("status",), {"DUBWRIGHT_HOME": "/proc/nowhere"}, 4, "setup.home"),
+    ],
+    ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
+)
+def test_errors_have_a_code_a_next_step_and_no_stack_trace(
+    tmp_path: Path, home: Path, arguments: tuple[str, ...], environment: dict[str, str], exit_code: int, code: str
+) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"batch": "b", "output": "o", "jobs": [{"title": "a"}]}')
+    given = [str(bad) if word == "{bad}" else word for word in arguments]
+    place = Path(environment.pop("DUBWRIGHT_HOME", str(home)))
+    machine, person = run(*given, "--json", home=place, **environment), run(*given, home=place, **environment)
+    error = json.loads(machine.stdout)["error"]
+    assert (machine.returncode, person.returncode, error["code"]) == (exit_code, exit_code, code)
+    assert error["next_step"] and "next:" in person.stderr
+    for text in (machine.stdout, machine.stderr, person.stdout, person.stderr):
+        assert "Traceback" not in text and "secret-word" not in text
+
+
+def test_a_missing_ffmpeg_is_told_by_the_doctor(home: Path) -> None:
+    done = run("doctor", "--json", home=home, IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg")
+    row = next(row for row in json.loads(done.stdout)["checks"] if row["name"] == "ffmpeg")
+    assert row["ok"] is False and row["fix"]
+    assert done.returncode == 4

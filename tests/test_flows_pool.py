@@ -1,0 +1,81 @@
+"""A batch through a real Prefect server and a process worker: `run --pool`, and what it says when they are not there."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from flow_cases import new_home, run, videos, write_manifest
+from flows.conductor import QUIET
+
+PREFECT = [sys.executable, "-m", "prefect"]
+PATIENCE = 180  # seconds
+
+
+@pytest.fixture(name="home")
+def home_fixture() -> Iterator[Path]:
+    with new_home() as folder:
+        yield folder
+
+
+@pytest.fixture(name="prefect")
+def prefect_fixture(home: Path) -> Iterator[dict[str, str]]:
+    """A server on SQLite with a process pool and a worker; yields the environment of its clients."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    api = f"http://127.0.0.1:{port}/api"
+    known = {**os.environ, **QUIET, "PREFECT_HOME": str(home / "prefect"), "PREFECT_API_URL": api, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    log = (home / "prefect.log").open("w")
+    started = [subprocess.Popen([*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"], env=known, stdout=log, stderr=log)]
+    try:
+        wait_for(f"{api}/health")
+        subprocess.run([*PREFECT, "work-pool", "create", "cpu", "--type", "process"], env=known, check=True, capture_output=True, timeout=PATIENCE)
+        started.append(subprocess.Popen([*PREFECT, "worker", "start", "--pool", "cpu", "--type", "process"], env=known, stdout=log, stderr=log))
+        yield {"PREFECT_API_URL": api, "PREFECT_HOME": str(home / "prefect")}
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(30)
+        log.close()
+
+
+def wait_for(url: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise TimeoutError(url)
+
+
+def test_a_batch_goes_through_server_and_worker(tmp_path: Path, home: Path, prefect: dict[str, str]) -> None:
+    jobs = [{"title": "one", "text": "Good morning to you."}, {"title": "two", "text": "Good evening.", "portrait": "gone.png"}]
+    path = write_manifest(tmp_path, jobs, batch="pooled")
+    missing = run("run", str(path), "--pool", "nowhere", "--json", home=home, **prefect)
+    assert missing.returncode == 4 and json.loads(missing.stdout)["error"]["code"] == "setup.pool"
+    done = run("run", str(path), "--pool", "cpu", "--json", home=home, **prefect)
+    assert done.returncode in (0, 3), done.stderr + (home / "prefect.log").read_text()[-3000:]
+    told = json.loads(done.stdout)
+    states = {job["title"]: job["state"] for job in told["jobs"]}
+    assert states["one"] in ("delivered", "flagged") and states["two"] == "failed"
+    assert told["rendered"] >= 1
+    assert len(videos(tmp_path / "out")) == (states["one"] == "delivered")
+
+
+def test_a_pool_without_a_server_is_told(tmp_path: Path, home: Path) -> None:
+    path = write_manifest(tmp_path, [{"title": "one", "text": "Good morning."}])
+    done = run("run", str(path), "--pool", "cpu", "--json", home=home)
+    assert done.returncode == 4 and json.loads(done.stdout)["error"]["code"] == "setup.prefect"
+    gone = run("run", str(path), "--pool", "cpu", "--json", home=home, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert gone.returncode == 4 and json.loads(gone.stdout)["error"]["code"] == "setup.prefect"
