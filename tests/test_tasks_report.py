@@ -31,7 +31,8 @@ FLAGS = [
 ]
 LEVELS = {
     "scorer": "ab" * 32,
-    "levels": [{"seconds": 1.0, "passes": 0.27, "fails": 0.02}, {"seconds": 3.0, "passes": 0.2, "fails": 0.15}],
+    "levels": [{"seconds": 1.0, "passes": 2.7, "fails": 0.2}, {"seconds": 3.0, "passes": 2.0, "fails": 1.5}],
+    "stretch": 1.5,
     "false_pass_rate": 0.05,
 }
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)> \" ' \u202egnp"
@@ -59,7 +60,7 @@ def take(video: str, number: int = 1, **changes: Any) -> dict[str, Any]:
     curve = {
         "seconds": [[0, 0.31], [1, 0.12], [0, None]],
         "distances": [1.0 - 0.6 * np.exp(-((o / 2.0) ** 2)) for o in range(-15, 16)],
-        "extra": {"seconds": 3.0},
+        "extra": {"seconds": 3.0, "prominence": 3.0},
     }
     row = {
         "take": 100 + number, "number": number, "parameters": {"seed": 3, "anchor": 4, "frames": 75, "fps": 25, "text": "Hello.", "notes": []},
