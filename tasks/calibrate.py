@@ -17,17 +17,17 @@ import numpy as np
 from infra.errors import InputError
 from models.syncnet.evaluate import Pair, pairs
 from models.syncnet.network import FRAMES
-from models.syncnet.protocol import REACH, Curve
-from models.syncnet.scorer import SyncScorer
+from models.syncnet.protocol import REACH, Curve, curve_of
+from models.syncnet.scorer import SyncScorer, score_of
 from models.types import FRAME_RATE
-from tasks.gate import Level, Thresholds
+from tasks.gate import Level, Thresholds, stretch_prominences
 
 LENGTHS = (1.0, 2.0, 3.0, 6.0)  # seconds
 CLIP = 3.0  # seconds of a clip; longer lengths join two
 SHIFTS = (-13, -9, -6, -4, -3, 3, 4, 6, 9, 13)  # frames; two are as often the corpus's own lag
 OTHERS = 6  # clips that lend their sound to each clip
 WRONGLY_FAILED = 0.01  # part of the clips in sync that may lie under `fails`
-Trials = list[list[float]]  # per clip, the confidence of each trial; minus infinity where the offset is not within one frame
+Trials = list[list[float]]  # per clip, the prominence of each trial; minus infinity where the offset is not within one frame
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def calibrate(
 ) -> Thresholds:
     """Thresholds of a scorer (the shipped one by default) from a cache or a GRID folder, or from embedded clips.
 
-    `passes` is the least confidence at which, by each kind of wrong sound, no more than the stated part passes; `fails` is the
-    confidence that one in a hundred clips in sync does not reach. Raises InputError, code calibrate.too_little, when the clips
+    `passes` is the least prominence at which, by each kind of wrong sound, no more than the stated part passes; `fails` is the
+    prominence that one in a hundred clips in sync does not reach. Raises InputError, code calibrate.too_little, when the clips
     cannot show the stated rate, and ValueError for a rate that is none.
     """
     if not 0 < false_pass_rate < 1:
@@ -83,6 +83,7 @@ def calibrate(
         level, rates = _level(units, seconds, false_pass_rate)
         levels.append(level)
         measured[f"{seconds:.0f}s"] = rates
+    stretch, measured["stretch"] = _stretch(clips, scorer)
     made_from = {
         "clips": len(clips),
         "speakers": sorted({clip.speaker for clip in clips}),
@@ -90,18 +91,41 @@ def calibrate(
         "other_sounds_per_clip": OTHERS,
         "interval": "Clopper-Pearson, 95 %, a clip counted once",
     }
-    return Thresholds(scorer.version, tuple(levels), false_pass_rate, 1, measured, made_from)
+    return Thresholds(scorer.version, tuple(levels), false_pass_rate, 1, stretch, measured, made_from)
 
 
-def joined(clips: list[Embedded]) -> list[Embedded]:
-    """Neighbouring clips of a split joined two by two; no window straddles the joint."""
+def joined(clips: list[Embedded], count: int = 2) -> list[Embedded]:
+    """Neighbouring clips of a split joined by so many; no window straddles the joint."""
     found = []
     for split in sorted({clip.split for clip in clips}):
         part = [clip for clip in clips if clip.split == split]
-        for one, two in zip(part[::2], part[1::2], strict=False):
-            video, audio = np.concatenate([one.video, two.video]), np.concatenate([one.audio, two.audio])
-            found.append(Embedded(split, one.speaker, f"{one.name} {two.name}", video, audio))
+        for first in range(0, len(part) - count + 1, count):
+            few = part[first : first + count]
+            video, audio = (np.concatenate([getattr(clip, name) for clip in few]) for name in ("video", "audio"))
+            found.append(Embedded(split, few[0].speaker, " ".join(clip.name for clip in few), video, audio))
     return found
+
+
+def _stretch(clips: list[Embedded], scorer: SyncScorer) -> tuple[float, dict[str, Any]]:
+    """The prominence that a stretch of a dozen seconds in sync falls under in one video of twenty, and how often it catches.
+
+    Caught should be videos whose second half has its sound moved by half a second or taken from the first half.
+    """
+    right, moved, swapped = [], [], []
+    for clip in joined(clips, 4):
+        half = len(clip.audio) // 2
+        right.append(_weakest(clip.video, clip.audio, scorer))
+        moved.append(_weakest(clip.video, np.concatenate([clip.audio[:half], np.roll(clip.audio[half:], 12, axis=0)]), scorer))
+        swapped.append(_weakest(clip.video, np.concatenate([clip.audio[:half], clip.audio[: len(clip.audio) - half]]), scorer))
+    least = round(float(np.quantile(right, 0.05, method="lower")), 4)
+    names = ("flagged_in_sync", "flagged_half_moved", "flagged_half_swapped")
+    parts = [[[float(value < least)] for value in values] for values in (right, moved, swapped)]
+    return least, {name: _rate(part, 1.0) for name, part in zip(names, parts, strict=True)}
+
+
+def _weakest(video: np.ndarray, audio: np.ndarray, scorer: SyncScorer) -> float:
+    values = stretch_prominences(score_of(curve_of(video, audio), scorer.version, 1.0))
+    return min(values, default=0.0)
 
 
 def _level(clips: list[Embedded], seconds: float, rate: float) -> tuple[Level, dict[str, Any]]:
@@ -165,13 +189,11 @@ def _inside(count: int) -> np.ndarray:
 
 
 def _value(curve: Curve) -> float:
-    means = curve.candidates
-    best = int(np.nanargmin(means))
-    return float(np.nanmedian(means) - means[best]) if abs(best - REACH) <= 1 else -math.inf
+    return curve.prominence if abs(curve.offset) <= 1 else -math.inf
 
 
 def _least(trials: Trials, rate: float) -> float:
-    """The least confidence at which no more than `rate` passes, every clip counted once."""
+    """The least prominence at which no more than `rate` passes, every clip counted once."""
     values = np.array([value for clip in trials for value in clip])
     weights = np.array([1 / len(clip) for clip in trials for _ in clip]) / sum(map(bool, trials))
     order = np.argsort(-values, kind="stable")
@@ -181,7 +203,7 @@ def _least(trials: Trials, rate: float) -> float:
 
 
 def _rate(trials: Trials, level: float) -> dict[str, float]:
-    """The part of the clips' trials that reaches a confidence, and its 95 % interval with every clip counted once."""
+    """The part of the clips' trials that reaches a prominence, and its 95 % interval with every clip counted once."""
     from scipy.stats import beta
 
     parts = [float(np.mean(np.array(clip) >= level)) for clip in trials if clip]
@@ -198,8 +220,14 @@ def describe(thresholds: Thresholds) -> list[str]:
         f"stated false-pass rate {thresholds.false_pass_rate:.1%}, offset within {thresholds.largest_offset} frame",
     ]
     for level in thresholds.levels:
-        lines.append(f"{level.seconds:.0f} s: pass from confidence {level.passes:.3f}, fail under {level.fails:.3f}")
-        for name, value in thresholds.measured.get(f"{level.seconds:.0f}s", {}).items():
-            interval = f"95 %: {value['low']:.1%} to {value['high']:.1%}"
-            lines.append(f"    {name.replace('_', ' ')}: {value['rate']:.1%} ({interval}; {value['clips']:.0f} clips)")
-    return lines
+        lines.append(f"{level.seconds:.0f} s: pass from prominence {level.passes:.2f}, fail under {level.fails:.2f}")
+        lines += _lines(thresholds.measured.get(f"{level.seconds:.0f}s", {}))
+    lines.append(f"3 s within a longer video: flag under prominence {thresholds.stretch:.2f}")
+    return lines + _lines(thresholds.measured.get("stretch", {}))
+
+
+def _lines(rates: dict[str, Any]) -> list[str]:
+    return [
+        f"    {name.replace('_', ' ')}: {v['rate']:.1%} (95 %: {v['low']:.1%} to {v['high']:.1%}; {v['clips']:.0f} clips)"
+        for name, v in rates.items()
+    ]

@@ -6,7 +6,7 @@ what is unknown never passes.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,12 +16,13 @@ from infra.errors import DubwrightError
 from models.types import SyncScore
 
 STRETCH = 3  # seconds in a row that must not disagree by themselves
+TOLERANCE = 0.5  # seconds that a video may be short of a level, as one that begins and ends in silence is
 Kind = Literal["pass", "flag", "fail", "unscorable"]
 
 
 @dataclass(frozen=True)
 class Level:
-    """Confidences for videos that are scored for at least `seconds`: pass from `passes` up, fail under `fails`."""
+    """Prominences (protocol.Curve.prominence) for videos of `seconds` and more: pass from `passes`, fail under `fails`."""
 
     seconds: float
     passes: float
@@ -32,20 +33,36 @@ class Level:
 class Thresholds:
     """What a verdict rests on: thresholds of one scorer version for a stated false-pass rate, and how they were found.
 
-    scorer: SHA-256 of the scorer's weights. measured: rates with 95 % intervals at these thresholds. made_from: the data.
+    scorer: SHA-256 of the scorer's weights. stretch: prominence under which STRETCH seconds of a longer video are flagged.
+    measured: rates with 95 % intervals at these thresholds. made_from: the data.
     """
 
     scorer: str
     levels: tuple[Level, ...]
     false_pass_rate: float
     largest_offset: int = 1
+    stretch: float = 0.0
     measured: dict[str, Any] = field(default_factory=dict)
     made_from: dict[str, Any] = field(default_factory=dict)
+    measure: str = "prominence"  # what the levels are levels of
 
     def level(self, seconds: float) -> Level:
         """The level for a video that is scored for so many seconds: the longest that it reaches, else the shortest there is."""
-        reached = [level for level in self.levels if level.seconds <= seconds + 0.25]
+        reached = [level for level in self.levels if level.seconds <= seconds + TOLERANCE]
         return max(reached, key=lambda level: level.seconds) if reached else min(self.levels, key=lambda level: level.seconds)
+
+    def in_confidence(self, confidence: float, extra: Mapping[str, float]) -> tuple[Level, float]:
+        """What a video is asked for in units of its own confidence, to be shown: its level, and the least of STRETCH seconds.
+
+        extra: as in its score. Raises DubwrightError, code gate.thresholds, where the score has no prominence.
+        """
+        clear, seconds = extra.get("prominence") or 0.0, extra.get("seconds") or 0.0
+        if not clear > 0 or not math.isfinite(confidence):
+            raise _bad("the score says nothing about how far its offset stands out")
+        level, spread = self.level(seconds), confidence / clear
+        return Level(level.seconds, level.passes * spread, level.fails * spread), self.stretch * spread * _widened(
+            seconds, STRETCH
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in the database and in the shipped file."""
@@ -112,43 +129,60 @@ def decide(score: SyncScore, thresholds: Thresholds) -> Verdict:
     """The verdict on a score. Raises DubwrightError, code gate.thresholds, when the thresholds are another scorer's."""
     if score.scorer != thresholds.scorer:
         raise _bad(f"the score is by scorer {score.scorer[:12]}, the thresholds are of {thresholds.scorer[:12]}")
-    if not score.scorable or not (math.isfinite(score.confidence) and math.isfinite(score.distance)):
+    clear, seconds = (score.extra.get(name, math.nan) for name in ("prominence", "seconds"))
+    if not score.scorable or not all(map(math.isfinite, (score.confidence, score.distance, clear, seconds))):
         return Verdict("unscorable", (score.reason or "the score is not a number",), thresholds)
-    level = thresholds.level(score.extra.get("seconds", len(score.window_confidence) / 25))
-    verdict, reasons = _of_whole(score, level, thresholds.largest_offset)
-    apart = _apart(score.seconds, thresholds.level(STRETCH).fails) if len(score.seconds) > STRETCH else []
+    verdict, reasons = _of_whole(score, clear, thresholds.level(seconds), thresholds.largest_offset)
+    apart = weak_stretches(score, thresholds.stretch)
     if apart and verdict != "fail":
         verdict = "flag"
         reasons += [f"lips and speech disagree from second {first} to {last}" for first, last in apart]
     return Verdict(verdict, tuple(reasons), thresholds)
 
 
-def _of_whole(score: SyncScore, level: Level, largest: int) -> tuple[Kind, list[str]]:
-    sure = f"confidence {score.confidence:.2f}"
+def _of_whole(score: SyncScore, clear: float, level: Level, largest: int) -> tuple[Kind, list[str]]:
+    sure = f"the best offset stands out by {clear:.1f} spreads, confidence {score.confidence:.2f}"
     if abs(score.offset) > largest:
         ahead = "the sound leads the lips" if score.offset > 0 else "the lips lead the sound"
-        certain = score.confidence >= level.passes or score.confidence < level.fails
+        certain = clear >= level.passes or clear < level.fails
         return ("fail" if certain else "flag"), [f"{ahead} by {abs(score.offset)} frames ({sure})"]
-    if score.confidence >= level.passes:
-        return "pass", [f"in sync within {largest} frame, {sure}, at least {level.passes:.2f} is asked"]
-    if score.confidence >= level.fails:
-        return "flag", [f"in sync within {largest} frame, but {sure} is under the {level.passes:.2f} that passes"]
-    return "fail", [f"{sure} is under {level.fails:.2f}: lips and speech do not agree"]
+    if clear >= level.passes:
+        return "pass", [f"in sync within {largest} frame: {sure}; {level.passes:.1f} is asked"]
+    if clear >= level.fails:
+        return "flag", [f"in sync within {largest} frame, but {sure}, under the {level.passes:.1f} that passes"]
+    return "fail", [f"lips and speech do not agree: {sure}, under {level.fails:.1f}"]
 
 
-def _apart(seconds: Iterable[tuple[int, float]], least: float) -> list[tuple[int, int]]:
-    """Stretches (first, last second) of STRETCH scored seconds in a row whose mean confidence as played is under `least`."""
-    values = [value for _, value in seconds]
+def weak_stretches(score: SyncScore, least: float, length: int = STRETCH) -> list[tuple[int, int]]:
+    """Stretches (first, last second) of so many scored seconds in a row less prominent than `least` as played, joined."""
+    values = stretch_prominences(score, length)
     found: list[tuple[int, int]] = []
-    for first in range(len(values) - STRETCH + 1):
-        part = values[first : first + STRETCH]
-        if any(math.isnan(value) for value in part) or sum(part) / STRETCH >= least:
+    for first, value in enumerate(values):
+        if math.isnan(value) or value >= least:
             continue
         if found and first <= found[-1][1]:
-            found[-1] = (found[-1][0], first + STRETCH)
+            found[-1] = (found[-1][0], first + length)
         else:
-            found.append((first, first + STRETCH))
+            found.append((first, first + length))
     return found
+
+
+def stretch_prominences(score: SyncScore, length: int = STRETCH) -> list[float]:
+    """The prominence, at offset 0, of every stretch of so many seconds in a row; NaN where a second of it is not scored.
+
+    A stretch's mean confidence over the whole curve's spread, widened as the spread of a mean of fewer windows is. A video of no
+    more seconds than `length` is no stretch of itself.
+    """
+    clear, scored = score.extra["prominence"], score.extra["seconds"]
+    values = [value for _, value in score.seconds]
+    if len(values) <= length or clear <= 0:
+        return []
+    spread = score.confidence / clear * _widened(scored, length)
+    return [sum(values[first : first + length]) / length / spread for first in range(len(values) - length + 1)]
+
+
+def _widened(scored: float, length: float) -> float:
+    return math.sqrt(max(scored / length, 1.0))
 
 
 def _bad(message: str) -> DubwrightError:

@@ -1,13 +1,12 @@
 """Judge: score a take's video as it would be delivered, let the gate decide, and enter the take into the ledger."""
 
 import dataclasses
-import math
 
 from db import ledger
 from infra.telemetry import machine
 from infra.version import code_version, source_hash
 from models.types import SyncScore
-from tasks.gate import Thresholds, Verdict, decide, load_thresholds
+from tasks.gate import Thresholds, Verdict, decide, load_thresholds, weak_stretches
 from tasks.stages import Take, Work, keep
 from tasks.values import load_score, save_score, score_tree
 
@@ -38,11 +37,11 @@ def gate(work: Work, take: Take) -> None:
 
 def strict(verdict: Verdict, score: SyncScore) -> Verdict:
     """The strict gate: as the standard one, and every scored second must by itself be above what fails."""
-    least = verdict.thresholds.level(1.0).fails
-    weak = [number for number, (_, value) in enumerate(score.seconds) if math.isfinite(value) and value < least]
-    if verdict.verdict != "pass" or not weak:
+    weak = weak_stretches(score, verdict.thresholds.level(1.0).fails, 1) if verdict.verdict == "pass" else []
+    if not weak:
         return verdict
-    reason = f"strict gate: confidence is under {least:.2f} in second {', '.join(map(str, weak))}"
+    spans = ", ".join(f"{first} to {last}" for first, last in weak)
+    reason = f"strict gate: lips and speech do not stand out as in sync from second {spans}"
     return dataclasses.replace(verdict, verdict="flag", reasons=(*verdict.reasons, reason))
 
 

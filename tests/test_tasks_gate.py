@@ -14,9 +14,11 @@ from models import checkpoints
 from models.syncnet.scorer import unscorable
 from models.types import SyncScore
 from tasks.calibrate import Embedded, calibrate, describe, fewest_clips
-from tasks.gate import Level, Thresholds, decide, load_thresholds, save_thresholds
+from tasks.gate import Level, Thresholds, decide, load_thresholds, save_thresholds, weak_stretches
 
-THRESHOLDS = Thresholds("s", (Level(1, 0.5, 0.3), Level(3, 0.2, 0.1)), 0.05)
+THRESHOLDS = Thresholds(
+    "s", (Level(1, 5.0, 3.0), Level(3, 2.0, 1.0)), 0.05, stretch=1.0
+)  # prominence is ten times confidence here
 
 
 def score(offset: int = 0, confidence: float = 0.4, seconds: float = 4.0, **rest: Any) -> SyncScore:
@@ -32,7 +34,7 @@ def score(offset: int = 0, confidence: float = 0.4, seconds: float = 4.0, **rest
         True,
         "",
         "s",
-        {"seconds": seconds},
+        {"seconds": seconds, "prominence": confidence * 10},
     )
     return dataclasses.replace(base, **rest)
 
@@ -42,17 +44,17 @@ def score(offset: int = 0, confidence: float = 0.4, seconds: float = 4.0, **rest
     [
         (score(), "pass", "in sync within 1 frame"),
         (score(1), "pass", "in sync"),
-        (score(-1, 0.2), "pass", "0.20"),
-        (score(0, 0.15), "flag", "under the 0.20 that passes"),
+        (score(-1, 0.2), "pass", "confidence 0.20"),
+        (score(0, 0.15), "flag", "under the 2.0 that passes"),
         (score(0, 0.05), "fail", "do not agree"),
         (score(2), "fail", "the sound leads the lips by 2 frames"),
         (score(-7), "fail", "the lips lead the sound by 7 frames"),
         (score(2, 0.15), "flag", "by 2 frames"),
         (score(9, 0.05), "fail", "by 9 frames"),
-        (score(0, 0.4, 1.5), "flag", "0.50"),
+        (score(0, 0.4, 1.4), "flag", "5.0"),
         (score(0, 0.5, 1.5), "pass", "in sync"),
-        (score(0, 0.4, 2.9), "pass", "in sync"),
-        (score(0, 0.4, 0.9), "flag", "0.50"),
+        (score(0, 0.4, 2.6), "pass", "in sync"),
+        (score(0, 0.4, 0.9), "flag", "5.0"),
     ],
 )
 def test_verdicts_and_their_reasons(made: SyncScore, verdict: str, words: str) -> None:
@@ -62,11 +64,21 @@ def test_verdicts_and_their_reasons(made: SyncScore, verdict: str, words: str) -
 
 
 def test_a_stretch_that_disagrees_is_flagged_by_its_seconds() -> None:
-    each = [0.5] * 4 + [0.01] * 4 + [0.5] * 4
-    found = decide(score(0, 0.4, 12.0, each=each), THRESHOLDS)
+    each = [0.6] * 4 + [0.01] * 4 + [0.6] * 4
+    thresholds = dataclasses.replace(THRESHOLDS, stretch=0.5)
+    found = decide(score(0, 0.4, 12.0, each=each), thresholds)
     assert found.verdict == "flag" and "from second 4 to 8" in " ".join(found.reasons)
-    pause = [0.5] * 4 + [math.nan] * 4 + [0.5] * 4
-    assert decide(score(0, 0.4, 12.0, each=pause), THRESHOLDS).verdict == "pass"
+    pause = [0.6] * 4 + [math.nan] * 4 + [0.6] * 4
+    assert decide(score(0, 0.4, 12.0, each=pause), thresholds).verdict == "pass"
+    assert weak_stretches(score(0, 0.4, 12.0, each=each), 0.5, 1) == [(4, 8)]
+    assert weak_stretches(score(0, 0.4, 3.0, each=[0.0] * 3), 9.0) == []  # the whole is judged by its level
+
+
+def test_thresholds_in_a_videos_own_confidence() -> None:
+    level, stretch = THRESHOLDS.in_confidence(0.4, {"prominence": 4.0, "seconds": 12.0})
+    assert (level.passes, level.fails, stretch) == pytest.approx((0.2, 0.1, 0.2))
+    with pytest.raises(DubwrightError):
+        THRESHOLDS.in_confidence(0.4, {})
 
 
 def test_what_is_unknown_never_passes() -> None:
@@ -81,6 +93,8 @@ def test_what_is_unknown_never_passes() -> None:
         score(confidence=math.nan, each=[0.4] * 4),
         score(confidence=math.inf, each=[0.4] * 4),
         score(distance=math.nan),
+        score(extra={}),
+        score(extra={"seconds": 4.0, "prominence": math.nan}),
     ]
     for guise in guises:
         for thresholds in (lax, THRESHOLDS):
@@ -115,8 +129,9 @@ def test_shipped_thresholds_belong_to_the_shipped_scorer() -> None:
     assert shipped.scorer == checkpoints.sha256("syncnet", "compact")
     assert [level.seconds for level in shipped.levels] == sorted(level.seconds for level in shipped.levels)
     for level in shipped.levels:
-        assert 0 <= level.fails <= level.passes < 1
-    for rates in shipped.measured.values():
+        assert 0 <= level.fails <= level.passes < 20
+    assert shipped.stretch > 0
+    for rates in (shipped.measured[f"{level.seconds:.0f}s"] for level in shipped.levels):
         for kind in ("false_pass_shifted", "false_pass_mismatched"):
             assert (
                 rates[kind]["rate"] <= shipped.false_pass_rate
@@ -157,12 +172,18 @@ def test_calibration_keeps_the_rate_it_states() -> None:
     found = {rate: calibrated(clips, rate) for rate in (0.2, 0.05)}
     assert [level.seconds for level in found[0.05].levels] == [1, 2, 3, 6]
     for rate, thresholds in found.items():
-        for rates in thresholds.measured.values():
+        for rates in (thresholds.measured[f"{level.seconds:.0f}s"] for level in thresholds.levels):
             assert max(rates["false_pass_shifted"]["rate"], rates["false_pass_mismatched"]["rate"]) <= rate
             assert rates["in_sync_pass"]["rate"] > 0.5
     for strict, lax in zip(found[0.05].levels, found[0.2].levels, strict=True):
         assert strict.passes >= lax.passes and strict.fails <= strict.passes
     assert calibrated(clips[:20], 0.2) == calibrated(clips_of(20), 0.2)
+    assert (
+        found[0.05].measured["stretch"]["flagged_half_moved"]["rate"]
+        > 0.8
+        > 0.2
+        > found[0.05].measured["stretch"]["flagged_in_sync"]["rate"]
+    )
     lines = describe(found[0.05])
     assert "stated false-pass rate 5.0%" in lines[0] and any("95 %" in line for line in lines)
 

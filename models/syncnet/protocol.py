@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 REACH = 15
+BROAD = 3  # frames on each side that the dip at the right offset may be wide
 SECOND = 21  # windows of five frames in a second of frames
 SHIFTS = (-15, -12, -9, -6, -4, -3, -2, 2, 3, 4, 6, 9, 12, 15)
 
@@ -51,6 +52,18 @@ class Curve:
     def confidence(self) -> float:
         """Median less minimum of the mean distances."""
         return self.median - self.distance
+
+    @property
+    def prominence(self) -> float:
+        """How far the best offset stands out: confidence over the spread of the means that lie more than BROAD frames from it.
+
+        Confidence grows with how lively a face and a voice look to the network; this does not, so that a threshold found on
+        some people holds for others. 0 where there is no spread to compare with.
+        """
+        means = self.candidates
+        rest = means[np.abs(np.arange(len(means)) - int(np.nanargmin(means))) > BROAD]
+        spread = float(np.nanstd(rest)) if np.isfinite(rest).any() else 0.0
+        return self.confidence / spread if spread > 1e-6 else 0.0
 
     def window_confidence(self, offset: int) -> np.ndarray:
         """Per window [windows]: median of the mean distances less the window's distance at an offset."""

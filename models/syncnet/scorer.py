@@ -106,14 +106,14 @@ def score_of(curve: Curve, version: str, temperature: float) -> SyncScore:
     """The score that a distance curve gives, with offset and confidence of every second.
 
     `window_confidence` and the seconds' confidence are at offset 0, as the video plays. extra: `in_sync`, the probability that
-    the offset is within a frame (`certainty`), and `seconds`, how much was scored.
+    the offset is within a frame (`certainty`); `prominence`, how far the best offset stands out; `seconds`, how much was scored.
     """
     confidence = curve.window_confidence(0)
     first = np.arange(0, max(len(confidence) - SECOND // 2, 1), FRAME_RATE)  # what is left of a last second joins the one before
     seconds = tuple(_second(curve.distances[a:b], confidence[a:b]) for a, b in zip(first, [*first[1:], None], strict=True))
     in_sync = float(np.exp(certainty(curve.distances, temperature)[REACH - 1 : REACH + 2]).sum())
     scored = int(np.isfinite(confidence).sum() + FRAMES - 1) / FRAME_RATE
-    extra = {"in_sync": in_sync, "seconds": scored}
+    extra = {"in_sync": in_sync, "prominence": curve.prominence, "seconds": scored}
     return SyncScore(curve.offset, curve.distance, curve.confidence, curve.mean, confidence, seconds, True, "", version, extra)
 
 
