@@ -166,6 +166,7 @@ def take_view(take: dict[str, Any], media: Media) -> dict[str, Any]:
     duration = _duration(take, media)
     spent = float(sum(seconds.values()))
     offset = take.get("offset")
+    level, stretch = levels_of(thresholds, take.get("confidence"), curve.get("extra") or {})
     return {
         **take,
         "verdict": take.get("verdict", ""),
@@ -177,23 +178,24 @@ def take_view(take: dict[str, Any], media: Media) -> dict[str, Any]:
         "duration": duration,
         "spent": spent,
         "rate": spent / duration if duration else None,
-        "level": level_of(thresholds, (curve.get("extra") or {}).get("seconds") or duration),
-        "gauge": gauge(take.get("confidence"), level_of(thresholds, (curve.get("extra") or {}).get("seconds") or duration)),
-        "chart": curve_of(curve.get("seconds") or [], level_of(thresholds, 3.0)),
+        "level": level,
+        "gauge": gauge(take.get("confidence"), level),
+        "chart": curve_of(curve.get("seconds") or [], stretch),
         "sweep": sweep(curve.get("distances") or []),
         "stages": stage_bar(seconds),
     }
 
 
-def level_of(thresholds: dict[str, Any], seconds: float) -> dict[str, float] | None:
-    """The thresholds that hold for a video of so many seconds, or None where none are stored."""
+def levels_of(thresholds: dict[str, Any], confidence: Any, extra: dict[str, Any]) -> tuple[dict[str, float] | None, dict[str, float] | None]:
+    """What the gate asked of a video in its own confidence, as a whole and of a few seconds in a row; None where none is stored."""
     from tasks.gate import Thresholds
 
     try:
-        level = Thresholds.from_dict(thresholds).level(seconds)
+        level, least = Thresholds.from_dict(thresholds).in_confidence(float("nan") if confidence is None else confidence, extra)
     except DubwrightError:
-        return None
-    return {"seconds": level.seconds, "passes": level.passes, "fails": level.fails}
+        return None, None
+    whole = {"seconds": level.seconds, "passes": level.passes, "fails": level.fails}
+    return whole, {"seconds": 3.0, "passes": least, "fails": least}
 
 
 def _duration(take: dict[str, Any], media: Media) -> float:

@@ -1,4 +1,4 @@
-"""The scorer: its sign, its protocol, what it finds on real clips of people it never saw, and that it streams and repeats itself."""
+"""The scorer: its sign and protocol, what it finds on people it never saw, and that it streams and repeats itself."""
 
 import json
 import weakref
