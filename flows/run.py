@@ -13,6 +13,7 @@ from infra.errors import SetupError
 from infra.settings import Settings
 from tasks import progress
 from tasks.deliver import slug
+from tasks.doctor import ffmpeg_works
 from tasks.manifest import Manifest
 from tasks.plan import Plan, plan, submit
 
@@ -84,6 +85,7 @@ def _work(database: Database, batch_id: int, settings: Settings, watcher: Watche
         before = _takes(database, batch_id)
         batch.run_in_pool(database, batch_id, settings, pool, watcher.states)
         return _takes(database, batch_id) - before
+    ffmpeg_works()
     watcher.phase("loading the engine and starting the conductor")
     server = OwnServer(settings).start()
     _warm()

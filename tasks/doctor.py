@@ -3,12 +3,14 @@
 import os
 import platform
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from infra.errors import SetupError
 from infra.settings import Settings
 
 Row = dict[str, Any]
@@ -18,7 +20,7 @@ def examine(settings: Settings) -> list[Row]:
     """One row a part: name, ok, needed, detail; and for what is missing, cost and fix."""
     return [
         _row("python", True, _python, "Nothing runs.", "Install Python 3.11."),
-        _row("ffmpeg", True, _ffmpeg, "No video can be written.", "pip install imageio-ffmpeg"),
+        _row("ffmpeg", True, ffmpeg_works, "No video can be written.", "pip install imageio-ffmpeg"),
         _row("speech (espeak-ng)", True, _espeak, "Only recordings can be dubbed.", "pip install espeakng-loader"),
         _row("voice activity", True, lambda: _version("silero-vad", "onnxruntime"), "Silence cannot be told from speech.", "pip install silero-vad onnxruntime"),
         _row("face landmarks", True, lambda: _version("mediapipe"), "Portraits cannot be read.", "pip install mediapipe==0.10.14"),
@@ -52,10 +54,17 @@ def _version(*names: str) -> str:
     return ", ".join(f"{name} {metadata.version(name)}" for name in names)
 
 
-def _ffmpeg() -> str:
+def ffmpeg_works() -> str:
+    """The first line that ffmpeg says of itself. Raises SetupError when it is not there or does not start."""
     from infra.media import ffmpeg
 
-    return ffmpeg()
+    path = ffmpeg()
+    try:
+        said = subprocess.run([path, "-hide_banner", "-version"], capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError) as error:
+        step = "pip install imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE if it is set."
+        raise SetupError(f"ffmpeg does not start ({error})", code="setup.ffmpeg", next_step=step) from error
+    return said.partition("\n")[0].partition(" Copyright")[0]
 
 
 def _espeak() -> str:

@@ -71,7 +71,7 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("calibrate", "--grid", "nowhere"), {}, 2, "input.no_corpus"),
         (("train", "nothing"), {}, 2, "engine.unknown"),
         (("status",), {"DUBWRIGHT_DATABASE_URL": "postgresql+psycopg://u:secret-word@127.0.0.1:9/db"}, 4, "ledger.unavailable"),
-        (("status",), {"DUBWRIGHT_THREADS": "many"}, 4, "settings.invalid"),
+        (("status",), {"DUBWRIGHT_THREADS": "many"}, 2, "settings.invalid"),
         (("status",), {"DUBWRIGHT_HOME": "/proc/nowhere"}, 4, "setup.home"),
     ],
     ids=lambda value: "-".join(value)[:40] if isinstance(value, tuple) else "",
@@ -91,7 +91,10 @@ def test_errors_have_a_code_a_next_step_and_no_stack_trace(
         assert "Traceback" not in text and "secret-word" not in text
 
 
-def test_a_missing_ffmpeg_is_told_by_the_doctor(home: Path) -> None:
+def test_a_missing_ffmpeg_is_told_by_the_doctor_and_before_a_run(tmp_path: Path, home: Path) -> None:
+    path = write_manifest(tmp_path, [{"title": "a", "text": "Hello."}])
+    early = run("run", str(path), "--json", home=home, IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg")
+    assert early.returncode == 4 and json.loads(early.stdout)["error"]["code"] == "setup.ffmpeg"
     done = run("doctor", "--json", home=home, IMAGEIO_FFMPEG_EXE="/nowhere/ffmpeg")
     row = next(row for row in json.loads(done.stdout)["checks"] if row["name"] == "ffmpeg")
     assert row["ok"] is False and row["fix"]
