@@ -26,13 +26,18 @@ from tasks.speech import from_recording
 LIPS = (61, 291, 0, 17, 40, 270, 91, 321, 13, 14, 78, 308, 82, 312, 87, 317)
 
 
-def evaluate(grid: Path, portraits: list[Path], *, clips: int = 16, one_shot: int = 2) -> dict[str, Any]:
-    """Every figure, and the rows behind them. `portraits`: pictures of people other than the training speaker."""
+def evaluate(grid: Path, portraits: list[Path], *, clips: int = 16, one_shot: int = 1) -> dict[str, Any]:
+    """Every figure, and the rows behind them.
+
+    portraits: pictures of people other than the training speaker; the first frame of every other speaker of the corpus joins them.
+    """
     chosen = clips_of(grid)["validation"]
     chosen = chosen[:: max(1, len(chosen) // clips)][:clips]
     rows = [own_portrait(path) for path in chosen]
     real = float(np.mean([row["real_confidence"] for row in rows]))
-    shots = [one_shot_row(portrait, path) for i, portrait in enumerate(portraits) for path in chosen[i % 4 :: max(1, len(chosen) // one_shot)][:one_shot]]
+    faces = others(grid) | {path.stem: portrait_of(path) for path in portraits}
+    step = max(1, len(chosen) // one_shot)
+    shots = [one_shot_row(name, face, path) for i, (name, face) in enumerate(faces.items()) for path in chosen[i % step :: step][:one_shot]]
     silent = [silence_row(path) for path in chosen[:: max(1, len(chosen) // 4)][:4]]
     figures = {
         "mouth_psnr_gain_db": _mean(rows, "mouth_psnr_gain_db"),
@@ -121,9 +126,18 @@ def unseen_gains(grid: Path) -> dict[str, float]:
     return {f"unseen_{name}": value for name, value in found.items()}
 
 
-def one_shot_row(picture: Path, path: Path) -> dict[str, Any]:
+def others(grid: Path) -> dict[str, Portrait]:
+    """The first frame of a clip of every speaker but the training one, by speaker."""
+    clips = {path.parent.name: path for path in reversed(clips_of(grid)["unseen"])}
+    found = {}
+    for speaker, path in sorted(clips.items()):
+        first = read_clip(path)[0][:1]
+        found[speaker] = Portrait(first[0], track(first)[0])
+    return found
+
+
+def one_shot_row(name: str, portrait: Portrait, path: Path) -> dict[str, Any]:
     """Another person's portrait speaking a held-out clip's sound."""
-    portrait = portrait_of(picture)
     _, wave, words = read(path)
     engine = AvctEngine.load()
     motion = engine.motion(portrait, heard(path, wave, words), seed=1)
@@ -132,7 +146,7 @@ def one_shot_row(picture: Path, path: Path) -> dict[str, Any]:
     still = next(iter(engine.render(portrait, Motion(values[None].astype(np.float32), jacobians[None].astype(np.float32), 0))))
     square = face_square(portrait.landmarks)
     return {
-        "portrait": picture.stem,
+        "portrait": name,
         "clip": path.stem,
         "offset": score.offset,
         "confidence": score.confidence,
