@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flows.run import Outcome
     from tasks.plan import Plan
     from tasks.progress import Step
 
@@ -161,3 +162,50 @@ def tree_lines(node: dict[str, Any], depth: int = 0) -> Iterator[str]:
             yield f"{pad}    delivered at {take['delivered']}"
     for part in node.get("made_from", []):
         yield from tree_lines(part, depth + 1)
+
+
+def summary(done: "Outcome") -> dict[str, Any]:
+    """A finished run as one tree: every job of the manifest with its state, score and place."""
+    rows = {(row["title"], row["locale"]): row for row in done.rows["jobs"]}
+    jobs = [_job_summary(rows.get((job.row.title, job.row.locale)), job) for job in done.plan.jobs]
+    counts: dict[str, int] = {}
+    for job in jobs:
+        counts[job["state"]] = counts.get(job["state"], 0) + 1
+    return {
+        "batch": done.batch_id, "name": done.plan.manifest.batch, "output": done.plan.output, "report": str(done.report),
+        "rendered": done.rendered, "counts": counts, "jobs": jobs, "figures": done.figures,
+    }  # fmt: skip
+
+
+def _job_summary(row: dict[str, Any] | None, job: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {"title": job.row.title, "locale": job.row.locale, "state": "delivered" if row is None else row["state"]}
+    if row is None:
+        return told | {"url": job.delivered["url"], "sha256": job.delivered["sha256"], "batch": job.delivered["batch"]}
+    delivery, takes = row["delivery"] or {}, row["takes"]
+    take = next((t for t in takes if t["take"] == delivery.get("take")), takes[-1] if takes else {})
+    told |= {name: take.get(name) for name in ("verdict", "offset", "confidence", "reasons", "number")}
+    return told | {"url": delivery.get("url"), "sha256": delivery.get("sha256"), "error": row["error"]}
+
+
+def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
+    """A finished run for a person: a line a job, then where everything lies."""
+    rows = []
+    for job in tree["jobs"]:
+        sure = f"{job['confidence']:.3f}" if job.get("confidence") is not None else ""
+        offset = f"{job['offset']:+d}" if job.get("offset") is not None else ""
+        error = job.get("error") or {}
+        rows.append([f"{job['title']}/{job['locale']}", job["state"], str(job.get("verdict") or ""), sure, offset, str(job.get("url") or error.get("message", ""))])
+    voice.say()
+    voice.table("", ["job", "state", "verdict", "confidence", "offset", "video"], rows)
+    voice.say()
+    if tree["rendered"] == 0:
+        voice.plain("Nothing was rendered: everything that can be made from this manifest exists.")
+    speed = tree["figures"].get("seconds_per_video_second")
+    if speed and tree["rendered"]:
+        voice.plain(f"{tree['rendered']} videos rendered, {speed:.2f} s of work for a second of video (first job left out)")
+    example = next((job["url"] for job in tree["jobs"] if job.get("url")), None)
+    voice.plain(f"videos, captions, scores (JSON): {tree['output']}")
+    voice.plain(f"report:                          {tree['report']}")
+    if example:
+        voice.plain(f"lineage of a video:              dubwright lineage {example}")
+    voice.plain(f"where the batch stands:          dubwright status {tree['batch']}")
