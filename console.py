@@ -52,7 +52,7 @@ class Voice:
 
     def plain(self, text: str) -> None:
         """A line for a person, taken literally."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def result(self, tree: dict[str, Any]) -> None:
         """The one JSON object, in JSON mode."""
@@ -136,6 +136,11 @@ class Bars:
         self.progress.update(self.batch, completed=ended, total=len(states), visible=True)
 
 
+def shortened(text: str, most: int = 100) -> str:
+    """A text that fits a table's cell; the report holds the whole."""
+    return text if len(text) <= most else f"{text[:most].rstrip()} ..."
+
+
 def clock(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 90:
@@ -182,7 +187,8 @@ def _job_summary(row: dict[str, Any] | None, job: Any) -> dict[str, Any]:
     if row is None:
         return told | {"url": job.delivered["url"], "sha256": job.delivered["sha256"], "batch": job.delivered["batch"]}
     delivery, takes = row["delivery"] or {}, row["takes"]
-    take = next((t for t in takes if t["take"] == delivery.get("take")), takes[-1] if takes else {})
+    best = (row["error"] or {}).get("best_take")
+    take = next((t for t in takes if t["take"] == delivery.get("take") or t["number"] == best), takes[-1] if takes else {})
     told |= {name: take.get(name) for name in ("verdict", "offset", "confidence", "reasons", "number")}
     return told | {"url": delivery.get("url"), "sha256": delivery.get("sha256"), "error": row["error"]}
 
@@ -194,7 +200,7 @@ def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
         sure = f"{job['confidence']:.3f}" if job.get("confidence") is not None else ""
         offset = f"{job['offset']:+d}" if job.get("offset") is not None else ""
         error = job.get("error") or {}
-        rows.append([f"{job['title']}/{job['locale']}", job["state"], str(job.get("verdict") or ""), sure, offset, str(job.get("url") or error.get("message", ""))])
+        rows.append([f"{job['title']}/{job['locale']}", job["state"], str(job.get("verdict") or ""), sure, offset, str(job.get("url") or shortened(error.get("message", "")))])
     voice.say()
     voice.table("", ["job", "state", "verdict", "confidence", "offset", "video"], rows)
     voice.say()
@@ -202,7 +208,7 @@ def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
         voice.plain("Nothing was rendered: everything that can be made from this manifest exists.")
     speed = tree["figures"].get("seconds_per_video_second")
     if speed and tree["rendered"]:
-        voice.plain(f"{tree['rendered']} videos rendered, {speed:.2f} s of work for a second of video (first job left out)")
+        voice.plain(f"{tree['rendered']} takes rendered, {speed:.2f} s of work for a second of video (first job left out)")
     example = next((job["url"] for job in tree["jobs"] if job.get("url")), None)
     voice.plain(f"videos, captions, scores (JSON): {tree['output']}")
     voice.plain(f"report:                          {tree['report']}")

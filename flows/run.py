@@ -39,7 +39,7 @@ class Watcher(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: the plan, the batch's rows as a report shows them, how many videos were rendered now, where the report lies."""
+    """A finished run: the plan, the batch's rows as a report shows them, how many takes were made now, where the report lies."""
 
     plan: Plan
     batch_id: int
@@ -90,16 +90,10 @@ def _work(database: Database, batch_id: int, settings: Settings, watcher: Watche
     server = OwnServer(settings).start()
     _warm()
     server.wait()
-    rendered: set[tuple[str, int]] = set()
-
-    def step(now: progress.Step) -> None:
-        if now.stage == "render" and 0 < now.done < now.total:
-            rendered.add((now.job, now.total))
-        watcher.step(now)
-
-    with progress.listening(step):
+    before = _takes(database, batch_id)
+    with progress.listening(watcher.step):
         batch.run_here(database, batch_id, settings)
-    return len(rendered)
+    return _takes(database, batch_id) - before
 
 
 def _warm() -> None:
