@@ -4,17 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.avct import train_motion, train_renderer
+from models.avct import train_motion, train_painter, train_renderer
 from models.avct.transcripts import write_phones
 from models.corpus import prepare
 from models.publish import publish
 
 PARTS: dict[str, Callable[..., dict[str, Any]]] = {
     "renderer": train_renderer.train,
+    "painter": train_painter.train,
     "transformer": train_motion.train_transformer,
     "audio2pose": train_motion.train_pose,
 }
-SHARES = {"renderer": 0.7, "transformer": 0.25, "audio2pose": 0.05}  # of the time given to all
+SHARES = {"renderer": 0.45, "painter": 0.25, "transformer": 0.25, "audio2pose": 0.05}  # of the time given to all
 
 
 def train(grid: Path, cache: Path, out: Path, seconds: float, *, part: str = "", threads: int = 1, keep: bool = False) -> dict[str, Any]:
@@ -31,5 +32,7 @@ def train(grid: Path, cache: Path, out: Path, seconds: float, *, part: str = "",
     for name in [part] if part else list(PARTS):
         found[name] = PARTS[name](cache, out, seconds if part else seconds * SHARES[name], threads=threads)
         if keep:
-            publish(out / f"{name}.pt", "avct", f"compact-{name}", f"dubwright train avct --part {name}", found[name], average=name == "renderer")
+            paints = name in ("renderer", "painter")
+            weights = "compact-renderer" if paints else f"compact-{name}"
+            publish(out / f"{name}.pt", "avct", weights, f"dubwright train avct --part {name}", found[name], average=paints)
     return found
