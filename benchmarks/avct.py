@@ -102,7 +102,7 @@ def own_portrait(path: Path) -> dict[str, Any]:
     square = face_square(real[0])
     pose = smooth(poses.pose_of(square.to_unit(real)), 1)
     speech = heard(path, wave, words)
-    motion = AvctEngine.load().motion(portrait, speech, pose=pose, anchor=0)
+    motion = AvctEngine.load().motion(portrait, speech, pose=pose, anchor=0, emphasis=1.0)
     made = np.stack(list(AvctEngine.load().render(portrait, motion)))
     shown = track(made)
     score, true = score_frames(made, wave), score_frames(frames, wave)

@@ -28,6 +28,7 @@ NAME = "avct"
 PARTS = ("compact-renderer", "compact-transformer", "compact-audio2pose")
 BATCH = 8  # frames a call of the renderer
 CHUNK = 250  # frames a call of the transformer
+EMPHASIS = 1.3  # regression draws movement towards its mean: mouth and jaw move this much more
 POSE_GAIN = 1.5  # the training speaker's head hardly moves; idle motion is drawn this much larger
 
 
@@ -54,12 +55,20 @@ class AvctEngine:
 
     @torch.inference_mode()
     def motion(
-        self, portrait: Portrait, speech: Speech, *, seed: int = 0, anchor: int | None = None, pose: np.ndarray | None = None
+        self,
+        portrait: Portrait,
+        speech: Speech,
+        *,
+        seed: int = 0,
+        anchor: int | None = None,
+        pose: np.ndarray | None = None,
+        emphasis: float = EMPHASIS,
     ) -> Motion:
         """Driving keypoints for every frame of the speech, in the portrait's face square.
 
         seed: of head motion and blinks. anchor: the predicted frame that stands for the portrait's own expression; by default
         the quiet frame whose mouth is open as far as the portrait's. pose [frames, 6]: head poses to follow instead of drawn ones.
+        emphasis: how much larger than regressed mouth and jaw move; 1 where a known video is to be matched.
         """
         frames = speech.frames
         square = face_square(portrait.landmarks)
@@ -75,6 +84,7 @@ class AvctEngine:
         values, jacobians = idle.rest_in_silence(values, jacobians, speaking, rest)
         if anchor is None:
             anchor = anchor_frame(values, home, rest)
+        values = idle.emphasised(values, anchor, emphasis)
         if pose is None:
             values = steady_eyes(values, anchor)
         moved = poses.transfer((values, jacobians), drawn, anchor, source, source_pose)

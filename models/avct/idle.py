@@ -8,6 +8,7 @@ from models.types import FRAME_RATE, ROW_RATE
 
 BLINK = np.array([0.25, 0.7, 1.0, 0.9, 0.6, 0.35, 0.15])  # closure of the lids, frame by frame (about 0.3 s)
 BLINKS_A_SECOND = 0.25
+MOUTH = [*kp.LIPS, kp.NAMES.index("chin"), kp.NAMES.index("jaw_l"), kp.NAMES.index("jaw_r")]
 SHUT = 0.92  # how much of the gap between the lids a blink closes
 
 
@@ -43,11 +44,17 @@ def speaking_frames(activity: np.ndarray, frames: int) -> np.ndarray:
     return np.clip(smooth(wider.astype(np.float64)[:, None], 2)[:, 0], 0, 1)
 
 
+def emphasised(values: np.ndarray, anchor: int, gain: float) -> np.ndarray:
+    """Head-frame motion [T, K, 2] whose mouth, chin and jaw move `gain` times as far from where they are at the anchor."""
+    values = values.copy()
+    values[:, MOUTH] = values[anchor, MOUTH] + gain * (values[:, MOUTH] - values[anchor, MOUTH])
+    return values
+
+
 def rest_in_silence(values: np.ndarray, jacobians: np.ndarray, speaking: np.ndarray, rest: int) -> tuple[np.ndarray, np.ndarray]:
     """Head-frame motion [T, K, 2], [T, K, 2, 2] eased to the frame `rest` where nobody speaks: mouth, chin and jaw."""
-    moved = [*kp.LIPS, kp.NAMES.index("chin"), kp.NAMES.index("jaw_l"), kp.NAMES.index("jaw_r")]
     values, jacobians = values.copy(), jacobians.copy()
     share = speaking[:, None, None]
-    values[:, moved] = values[rest, moved] + share * (values[:, moved] - values[rest, moved])
-    jacobians[:, moved] = jacobians[rest, moved] + share[..., None] * (jacobians[:, moved] - jacobians[rest, moved])
+    values[:, MOUTH] = values[rest, MOUTH] + share * (values[:, MOUTH] - values[rest, MOUTH])
+    jacobians[:, MOUTH] = jacobians[rest, MOUTH] + share[..., None] * (jacobians[:, MOUTH] - jacobians[rest, MOUTH])
     return values, jacobians

@@ -1,0 +1,57 @@
+"""A small honest sample of the benchmarks, and the list of their figures held to what they print."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import avct, memory, rows, speed, startup
+from models.corpus import clips_of
+
+LISTED = set(re.findall(r"`(\w+)`", (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()))
+
+
+@pytest.fixture(autouse=True)
+def no_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's figures are no record."""
+    monkeypatch.setattr(rows, "add", lambda measured: None)
+
+
+def listed(tree: dict[str, Any]) -> dict[str, float]:
+    assert set(tree["figures"]) <= LISTED
+    return tree["figures"]
+
+
+def test_memory_does_not_grow_with_length() -> None:
+    assert listed(memory.run(4.0, 16.0))["memory_ratio_long"] < 1.1
+
+
+def test_speed_and_startup_print_what_is_listed() -> None:
+    assert listed(speed.run(1))["speed_all"] > 0
+    assert listed(startup.run(1))["startup_help_seconds"] > 0
+
+
+def test_the_renderer_beats_holding_a_frame_on_faces_never_seen(shared_data: Path) -> None:
+    found = avct.unseen_gains(shared_data / "grid")
+    assert found["unseen_psnr_gain_db"] > 2.5 and found["unseen_mouth_psnr_gain_db"] > 3.5
+
+
+def test_lips_follow_speech_on_held_out_clips(shared_data: Path) -> None:
+    found = [avct.own_portrait(path) for path in clips_of(shared_data / "grid")["validation"][20:100:40]]
+    assert np.mean([row["lmd"] for row in found]) < 0.75 * np.mean([row["held_lmd"] for row in found])
+    assert np.mean([row["mouth_psnr_gain_db"] for row in found]) > 0.5
+    assert all(abs(row["offset"]) <= 1 for row in found)
+
+
+def test_silence_stills_the_mouth(shared_data: Path) -> None:
+    found = avct.silence_row(clips_of(shared_data / "grid")["validation"][5])
+    assert found["in_silence"] < 0.2 * found["in_speech"]
+
+
+def test_another_persons_portrait_speaks_in_sync(shared_data: Path) -> None:
+    path = clips_of(shared_data / "grid")["validation"][33]
+    name, face = next(iter(avct.others(shared_data / "grid").items()))
+    found = avct.one_shot_row(name, face, path)
+    assert abs(found["offset"]) <= 1 and found["identity_psnr_db"] > 38
