@@ -8,6 +8,7 @@ from models.types import FRAME_RATE, ROW_RATE
 
 BLINK = np.array([0.25, 0.7, 1.0, 0.9, 0.6, 0.35, 0.15])  # closure of the lids, frame by frame (about 0.3 s)
 BLINKS_A_SECOND = 0.25
+BEFORE, AFTER = 6, 3  # frames before and after a voice in which lips may move
 MOUTH = [*kp.LIPS, kp.NAMES.index("chin"), kp.NAMES.index("jaw_l"), kp.NAMES.index("jaw_r")]
 SHUT = 0.92  # how much of the gap between the lids a blink closes
 
@@ -36,11 +37,15 @@ def close_lids(values: np.ndarray, closure: np.ndarray) -> np.ndarray:
 
 
 def speaking_frames(activity: np.ndarray, frames: int) -> np.ndarray:
-    """How much a voice is heard about each frame [frames] in [0, 1], eased over 0.12 s, from activity at 100 Hz."""
+    """How much each frame [frames] belongs to speech, in [0, 1], from voice activity at 100 Hz.
+
+    Lips move before the voice is heard and after it: so some frames at both ends are speech too, and the edges are eased.
+    """
     rows = np.zeros(frames * ROW_RATE // FRAME_RATE, np.float32)
     rows[: len(activity)] = activity[: len(rows)]
     per_frame = rows.reshape(frames, -1).max(1)
-    wider = np.maximum(per_frame, np.maximum(np.roll(per_frame, 1), np.roll(per_frame, -1)))
+    padded = np.pad(per_frame, (AFTER, BEFORE), mode="edge")
+    wider = np.lib.stride_tricks.sliding_window_view(padded, AFTER + BEFORE + 1).max(-1)
     return np.clip(smooth(wider.astype(np.float64)[:, None], 2)[:, 0], 0, 1)
 
 
