@@ -27,7 +27,7 @@ def run(*, write: bool = True) -> dict[str, Any]:
     Raises RuntimeError when a kernel's test fails or a kernel does not compile.
     """
     tests = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests").glob("test_kernels_*.py"))]
-    tried = subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
+    tried = subprocess.run([sys.executable, "-m", "pytest", "-q", *tests], cwd=ROOT, capture_output=True, text=True, check=False)
     if tried.returncode:
         raise RuntimeError(f"the kernels' tests fail, so nothing is measured:\n{tried.stdout[-2000:]}")
     built = compiled()
@@ -47,7 +47,7 @@ def compiled() -> list[dict[str, Any]]:
     """One row for every kernel, storage type and GPU, from a process of its own with an empty cache and no interpreter."""
     with tempfile.TemporaryDirectory() as cache:
         surroundings = os.environ | {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": cache}
-        told = subprocess.run([sys.executable, "-m", "benchmarks.kernels", "--compile"], cwd=ROOT, env=surroundings, capture_output=True, text=True, check=False)  # noqa: S603 (fixed arguments)
+        told = subprocess.run([sys.executable, "-m", "benchmarks.kernels", "--compile"], cwd=ROOT, env=surroundings, capture_output=True, text=True, check=False)
     if told.returncode:
         raise RuntimeError(f"the kernels do not compile:\n{told.stderr[-2000:]}")
     return json.loads(told.stdout)
@@ -100,7 +100,7 @@ def _resources(ptx: str, capability: int) -> dict[str, int]:
         file.flush()
         tool = tools / ("ptxas-blackwell" if capability >= 100 else "ptxas")
         arguments = [str(tool), "-v", f"-arch={TARGETS[capability][0]}", file.name, "-o", os.devnull]
-        told = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr  # noqa: S603 (argument vector)
+        told = subprocess.run(arguments, capture_output=True, text=True, check=True).stderr
     spills = re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", told)
     registers = re.search(r"Used (\d+) registers", told)
     if not (spills and registers):
@@ -131,7 +131,7 @@ def timings() -> dict[str, list[float]]:
 
     calls: dict[str, Callable[[], Any]] = {
         f"warp_{device}_ms": lambda: warp(feature, flow, occlusion),
-        f"dense_flow_{device}_ms": lambda: dense_flow(masks, *points, jacobians, jacobians),
+        f"dense_flow_{device}_ms": lambda: dense_flow(masks, points[0], points[1], jacobians, jacobians),
     }
     found: dict[str, list[float]] = {name: [] for name in calls}
     with torch.inference_mode():
@@ -144,8 +144,5 @@ def timings() -> dict[str, list[float]]:
 
 
 if __name__ == "__main__":
-    if "--compile" in sys.argv:
-        told = [_compile(*plan, capability) for plan in _plans() for capability in TARGETS]
-    else:
-        told = run()
+    told = [_compile(*plan, capability) for plan in _plans() for capability in TARGETS] if "--compile" in sys.argv else run()
     sys.stdout.write(json.dumps(told, indent=1) + "\n")

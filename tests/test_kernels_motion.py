@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kernel_cases import DTYPES, agree
 from kernels import motion as door
 from kernels.motion import reference
-from kernel_cases import DTYPES, agree
 
 ROOT = Path(__file__).parent.parent
 SHAPES = [(10, 32, 32), (24, 63, 60), (1, 1, 1000), (3, 7, 5)]  # keypoints, height, width

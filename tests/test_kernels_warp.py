@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from kernel_cases import DTYPES, agree
 from kernels import warp as door
 from kernels.warp import reference
-from kernel_cases import DTYPES, agree
 
 # picture (height, width), output (height, width): round, odd, long, a single pixel
 SHAPES = [((64, 64), (32, 32)), ((63, 60), (31, 33)), ((60, 1000), (1, 1000)), ((3, 1), (63, 60)), ((16, 16), (1, 1))]
