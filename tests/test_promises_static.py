@@ -1,0 +1,82 @@
+"""P16: no shell, no pickle, no network at render; and imports run one way."""
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("kernels", "models", "db", "infra", "tasks", "flows")
+ALLOWED = {
+    "kernels": set(), "infra": set(), "db": {"infra"}, "models": {"kernels", "infra"}, "tasks": {"kernels", "models", "db", "infra"},
+    "flows": {"tasks", "db", "infra"},
+}  # fmt: skip
+TRAINING = ("models/avct/train_motion.py", "models/avct/train_renderer.py", "models/avct/train_painter.py", "models/syncnet/train.py", "models/publish.py")
+
+
+def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
+    for path in [p for room in rooms for p in sorted((ROOT / room).rglob("*.py"))] + [ROOT / "cli.py", ROOT / "console.py"]:
+        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def test_no_shell_no_pickle_no_eval() -> None:
+    found = []
+    for name, tree in sources(*ROOMS, "benchmarks"):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                found += [f"{name}:{node.lineno} imports {n}" for n in names if n.split(".")[0] in ("pickle", "cloudpickle", "dill", "shelve", "marshal")]
+            if not isinstance(node, ast.Call):
+                continue
+            call = ast.unparse(node.func)
+            words = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if call in ("os.system", "os.popen", "eval", "exec", "subprocess.getoutput") or words.get("shell") not in (None, "False"):
+                found.append(f"{name}:{node.lineno} {call}")
+            if call == "torch.load" and (words.get("weights_only") != "True" or name not in TRAINING):
+                found.append(f"{name}:{node.lineno} torch.load")
+    assert found == []
+
+
+def test_imports_run_one_way() -> None:
+    found = []
+    for name, tree in sources(*ROOMS):
+        room = name.split("/")[0]
+        for node in ast.walk(tree):
+            if room in ALLOWED and isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                other = {n.split(".")[0] for n in names} & ({*ROOMS, "cli"} - {room})
+                found += [f"{name}:{node.lineno} {room} imports {o}" for o in other if o not in ALLOWED[room]]
+    assert found == []
+
+
+@pytest.mark.parametrize("module", ["cli", "flows.run", "flows.batch", "db.ledger", "infra.store"])
+def test_doors_open_without_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False).returncode == 0
+
+
+BLOCKED = """
+import socket
+real = socket.socket.connect
+def connect(self, address):
+    if self.family != socket.AF_UNIX and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise AssertionError(f"a connection to {address} was tried")
+    return real(self, address)
+socket.socket.connect = connect
+socket.getaddrinfo = lambda *a, **k: (_ for _ in ()).throw(AssertionError(f"a name was looked up: {a[0]}"))
+from pathlib import Path
+from benchmarks import pipeline
+from infra.telemetry import Stopwatch
+with pipeline.scratch() as folder:
+    print(pipeline.make(pipeline.speech_of(3.0), pipeline.portrait(), folder, Stopwatch()) > 1)
+"""
+
+
+def test_rendering_touches_no_network() -> None:
+    surroundings = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}
+    done = subprocess.run([sys.executable, "-c", BLOCKED], cwd=ROOT, env=surroundings, capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.strip() == "True", done.stderr[-2000:]
