@@ -62,12 +62,16 @@ def test_frame_rates_other_than_25_are_put_on_our_clock(clip: tuple[list[np.ndar
     assert abs(len(score.window_confidence) - 71) <= 2
 
 
-def test_other_corpora_are_found_in_sync(clip: object) -> None:
+def test_another_corpus_at_another_rate_is_found_in_place(clip: object) -> None:
+    """CREMA-D: 29.97 fps Flash video, whose MP3 sound lags by the encoder's delay, a frame or so that no time stamp tells of."""
     from conftest import shared_data
 
+    offsets = []
     for path in sorted((shared_data() / "cremad").glob("*.flv")):
         score = score_video(path)
-        assert score.scorable and abs(score.offset) <= 1, path.name
+        assert score.scorable, path.name
+        offsets.append(score.offset)
+    assert len(offsets) == 3 and all(-2 <= offset <= 1 for offset in offsets) and max(offsets) - min(offsets) <= 1
 
 
 def test_time_stamps_count(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ class Pair:
 def pairs(folder: Path, splits: tuple[str, ...] = SPLITS, workers: int = 2) -> Iterator[Pair]:
     """The clips of some splits, from a cache that models/corpus.py made or from a GRID folder (a folder for each speaker).
 
-    In a GRID folder `unseen` is every speaker but s1, `validation` what s1/validation.txt names. A clip in which a frame
-    shows no face is left out.
+    workers: processes that read the clips of a GRID folder; 1 is this one. In a GRID folder `unseen` is every speaker but s1,
+    `validation` what s1/validation.txt names. A clip in which a frame shows no face is left out.
     """
     for split in splits:
         if (folder / split / "index.json").is_file():
@@ -40,11 +41,18 @@ def pairs(folder: Path, splits: tuple[str, ...] = SPLITS, workers: int = 2) -> I
                 wave = corpus.wave_of(clip).astype(np.float32) / 32768
                 yield Pair(split, clip.speaker, clip.name, corpus.mouth[corpus.frames_of(clip)], wave)
             continue
-        paths = _clips(folder, split)
-        with ProcessPoolExecutor(workers) as pool:
-            for path, arrays in zip(paths, pool.map(prepare_clip, paths), strict=True):
-                if arrays is not None:
-                    yield Pair(split, path.parent.name, path.stem, arrays["mouth"], arrays["wave"].astype(np.float32) / 32768)
+        for path, arrays in _prepared(_clips(folder, split), workers):
+            if arrays is not None:
+                yield Pair(split, path.parent.name, path.stem, arrays["mouth"], arrays["wave"].astype(np.float32) / 32768)
+
+
+def _prepared(paths: list[Path], workers: int) -> Iterator[tuple[Path, dict[str, np.ndarray] | None]]:
+    if workers < 2 or len(paths) < 2:
+        yield from ((path, prepare_clip(path)) for path in paths)
+        return
+    fresh = get_context("spawn")  # a fork would copy the locks of the face mesh's threads
+    with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
+        yield from zip(paths, pool.map(prepare_clip, paths), strict=True)
 
 
 def _clips(grid: Path, split: str) -> list[Path]:
