@@ -10,6 +10,7 @@ import numpy as np
 
 from models.faces.crop import Square, cut
 
+TEETH_OVER_SKIN = 0.2  # how much closer to neutral teeth are than the skin around them, in green and blue over red
 FADE = 0.16  # width of the fade at the square's border, as a part of its half side
 
 
@@ -27,6 +28,9 @@ class Canvas:
         xs, ys = np.meshgrid(np.arange(self.left, self.right) + 0.5, np.arange(self.top, self.bottom) + 0.5)
         unit = square.to_unit(np.stack([xs, ys], -1)).astype(np.float32)
         self.side = square.side
+        middle = self.small[size * 3 // 8 : size // 2, size * 3 // 8 : size * 5 // 8].reshape(-1, 3)  # nose and cheeks
+        skin = np.median(middle, axis=0)
+        self.light = np.array([1.0, *np.maximum(skin[1:] / max(float(skin[0]), 0.02) + TEETH_OVER_SKIN, 0.3)], np.float32)
         self.here = np.stack([xs, ys], -1).astype(np.float32) - 0.5
         edge = 1 - np.abs(unit).max(-1)
         ramp = np.clip(edge / FADE, 0, 1)
@@ -34,6 +38,13 @@ class Canvas:
         self.patch = picture[self.top : self.bottom, self.left : self.right].astype(np.float32)
         # where each pixel of the patch lies in a network picture of unit size: u in [0, 1)
         self.unit = (unit + 1) / 2
+
+    def lit(self, painted: np.ndarray) -> np.ndarray:
+        """Painted pixels [S, S, 3] under the portrait's light: green and blue no further above red than teeth are above skin.
+
+        The painter learned under many lights and greys what it is unsure of; on warm skin such grey looks green.
+        """
+        return np.minimum(painted, painted[..., :1] * self.light)
 
     def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
@@ -44,7 +55,7 @@ class Canvas:
         shift = _sample((flow - _identity(len(flow))) * (self.side / 2), *self.lookup(len(flow)))
         look = self.here + shift * self.fade[..., None]
         moved = cv2.remap(self.picture, look[..., 0], look[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        paint = np.concatenate([painted.transpose(1, 2, 0) * 255.0, alpha[..., None]], axis=-1)
+        paint = np.concatenate([self.lit(painted.transpose(1, 2, 0)) * 255.0, alpha[..., None]], axis=-1)
         paint = _sample(np.ascontiguousarray(paint), *self.lookup(len(alpha)))
         share = paint[..., 3:] * self.fade[..., None]
         blended = moved + share * (paint[..., :3] - moved)

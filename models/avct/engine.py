@@ -28,7 +28,7 @@ NAME = "avct"
 PARTS = ("compact-renderer", "compact-transformer", "compact-audio2pose")
 BATCH = 8  # frames a call of the renderer
 CHUNK = 250  # frames a call of the transformer
-EMPHASIS = 1.3  # regression draws movement towards its mean: mouth and jaw move this much more
+EMPHASIS = 1.4  # regression draws movement towards its mean: mouth and jaw move this much more
 POSE_GAIN = 1.5  # the training speaker's head hardly moves; idle motion is drawn this much larger
 
 
