@@ -85,9 +85,9 @@ class Motion:
 class SyncScore:
     """How well lips and speech agree. Offsets in frames at 25 a second; positive: the audio leads, as SyncNet counts.
 
-    distances: float32 [31], mean distance at offsets -15..+15. windows: per 5-frame window at the best offset,
-    its distance; seconds: per second of video (offset, confidence). scorable: False when no face or no speech was found,
-    and `reason` says which. The numbers are this project's scorer's own, not LSE-C or LSE-D.
+    distances: float32 [31], mean distance at offsets -15..+15. window_confidence: of each 5-frame window as played (offset 0);
+    seconds: per second of video (its own offset, confidence as played). scorable: False when no face or no speech was found, and
+    `reason` says which. The numbers are this project's scorer's own, not LSE-C or LSE-D.
     """
 
     offset: int
