@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import wave as wave_file
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -55,32 +55,59 @@ def probe(path: Path) -> MediaInfo:
         return MediaInfo(seconds, fps, video.width, video.height, video.frames, len(media.streams.audio))
 
 
-def read_audio(path: Path, rate: int = 16_000) -> np.ndarray:
-    """The first sound stream as mono float32 [samples] in [-1, 1] at `rate`. Raises MediaError (no sound, damaged, over 4 hours)."""
+def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> np.ndarray:
+    """The first sound stream as mono float32 [samples] in [-1, 1] at `rate`, or as int16 where `whole` numbers are asked for.
+
+    Raises MediaError (no sound, damaged, over 4 hours). Beside the samples themselves memory does not grow with length.
+    """
     import av
 
-    parts: list[np.ndarray] = []
-    samples = 0
+    held = bytearray()
+    kind, most = (np.dtype("<i2"), 32767) if whole else (np.dtype("<f4"), 1)
     with _open(path) as media:
         if not media.streams.audio:
             raise MediaError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         try:
-            for frame in media.decode(audio=0):
-                parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-                samples += sum(map(len, parts[-1:]))
-                if samples > LONGEST_SECONDS * rate:
+            for frame in _and_none(media.decode(audio=0)):
+                for part in resampler.resample(frame):
+                    samples = part.to_ndarray()[0]
+                    if not np.isfinite(samples).all():
+                        raise MediaError(f"{path.name} holds samples that are not numbers", code="media.not_finite", next_step="Export the recording again.")
+                    held += (np.clip(samples, -1, 1) * most).astype(kind).tobytes()
+                if len(held) > LONGEST_SECONDS * rate * kind.itemsize:
                     raise MediaError(f"{path.name} is longer than {LONGEST_SECONDS // 3600} hours", code="media.too_long")
-            parts += [part.to_ndarray()[0] for part in resampler.resample(None)]
         except (av.FFmpegError, ValueError) as error:
-            if not parts:
+            if not held:
                 raise MediaError(f"the sound of {path.name} is damaged ({error})") from error
-    sound = np.concatenate(parts).astype(np.float32) if parts else np.zeros(0, np.float32)
-    if len(sound) == 0:
+    if not held:
         raise MediaError(f"{path.name} holds no sound", code="media.no_audio")
-    if not np.isfinite(sound).all():
-        raise MediaError(f"{path.name} holds samples that are not numbers", code="media.not_finite", next_step="Export the recording again.")
-    return np.clip(sound, -1, 1)
+    return np.frombuffer(held, kind)
+
+
+def resampled(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+    """Mono int16 [samples] at `rate` as float32 in [-1, 1] at the `wanted` rate, a second at a time."""
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=wanted)
+    made = np.zeros(-(-len(sound) * wanted // rate), np.float32)
+    at = 0
+    for start in _and_none(range(0, len(sound), rate)):
+        frame = None
+        if start is not None:
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None, start : start + rate]), format="s16", layout="mono")
+            frame.sample_rate = rate
+        for part in resampler.resample(frame):
+            samples = part.to_ndarray()[0][: len(made) - at]
+            made[at : at + len(samples)] = np.clip(samples, -1, 1)
+            at += len(samples)
+    return made
+
+
+def _and_none(items: Iterable[Any]) -> Iterator[Any]:
+    """The items, and None at the end: what an encoder or resampler is flushed with."""
+    yield from items
+    yield None
 
 
 def iter_frames(path: Path, fps: Fraction | None = None) -> Iterator[np.ndarray]:
@@ -198,9 +225,16 @@ def _filters(width: int, height: int) -> str:
 
 
 def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
-    """Mono float32 [samples] in [-1, 1] as 16-bit WAV."""
+    """Mono sound [samples] as 16-bit WAV: int16 as it is, float32 in [-1, 1] rounded."""
     with wave_file.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(rate)
-        out.writeframes((np.clip(sound, -1, 1) * 32767).astype("<i2").tobytes())
+        out.writeframes(whole_samples(sound).data)
+
+
+def whole_samples(sound: np.ndarray) -> np.ndarray:
+    """Sound [samples], float32 in [-1, 1] or int16, as little-endian int16."""
+    if sound.dtype.kind == "f":
+        sound = np.clip(sound, -1, 1) * 32767
+    return np.ascontiguousarray(sound.astype("<i2", copy=False))

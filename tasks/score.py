@@ -54,10 +54,10 @@ def sound_delay(path: Path) -> float:
 def score_frames(frames: Iterable[np.ndarray], wave: np.ndarray) -> SyncScore:
     """Sync score of frames uint8 RGB [H, W, 3] at 25 a second and a wave float32 [samples] at 16 kHz that starts with them."""
     scorer = SyncScorer.load()
-    loudest = float(np.abs(wave).max()) if len(wave) else 0.0
+    loudest = float(max(wave.max(), -wave.min())) if len(wave) else 0.0
     if loudest < LEAST_LOUD:
         return unscorable("the sound is silent", scorer.version)
-    voice = voice_activity(wave * (0.7 / loudest))
+    voice = voice_activity(wave, gain=0.7 / loudest)
     if voice.sum() < LEAST_SPEECH * ROW_RATE:
         return unscorable("no speech is heard", scorer.version)
     present: list[bool] = []

@@ -11,7 +11,7 @@ import pytest
 
 from infra import media
 from infra.errors import MediaError, SetupError
-from infra.media import VideoWriter, iter_frames, probe, read_audio, write_wav
+from infra.media import VideoWriter, iter_frames, probe, read_audio, resampled, write_wav
 
 FLASHES = (25, 60, 110)  # frames
 
@@ -150,3 +150,22 @@ def test_absent_ffmpeg_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         assert told.value.code == "setup.ffmpeg" and told.value.next_step
     finally:
         media.ffmpeg.cache_clear()
+
+
+@pytest.mark.parametrize("rate", [22_050, 48_000, 16_000])
+def test_resampling_keeps_time_length_and_level(rate: int) -> None:
+    def tone(count: int, at: int) -> np.ndarray:
+        return 0.4 * np.sin(2 * np.pi * 300 * np.arange(count) / at) + 0.2 * np.sin(2 * np.pi * 3000 * np.arange(count) / at)
+
+    made = resampled((tone(rate * 3 + 77, rate) * 32767).astype(np.int16), rate, 16_000)
+    assert len(made) == -(-(rate * 3 + 77) * 16_000 // rate) and made.dtype == np.float32
+    assert np.abs(made - tone(len(made), 16_000))[200:-200].max() < 2e-3
+
+
+def test_whole_numbers_are_the_same_sound(tmp_path: Path) -> None:
+    sound = 0.5 * np.sin(np.arange(48_000) * 0.03)
+    write_wav(tmp_path / "a.wav", sound, 16_000)
+    whole, real = read_audio(tmp_path / "a.wav", whole=True), read_audio(tmp_path / "a.wav")
+    assert whole.dtype == np.int16 and np.abs(whole / 32767 - real).max() < 1e-4
+    write_wav(tmp_path / "b.wav", whole, 16_000)
+    assert np.abs(read_audio(tmp_path / "b.wav") - real).max() < 1e-4

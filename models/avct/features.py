@@ -20,13 +20,15 @@ BLOCK_SECONDS = 30  # long sound is analysed in blocks of this length, so that m
 
 def audio_rows(wave: np.ndarray, frames: int) -> np.ndarray:
     """Features float32 [frames * 4, 41] of a wave float32 [samples] at 16 kHz, padded with silence to whole frames."""
-    wave = wave - wave.mean() if len(wave) else wave
-    wave = wave / max(float(np.abs(wave).max(initial=0.0)), 1e-4)
-    rows = frames * ROWS_PER_FRAME
-    hop = SAMPLE_RATE // ROW_RATE
-    wave = np.pad(wave, (0, max(0, rows * hop + 400 - len(wave)))).astype(np.float32)
-    block = BLOCK_SECONDS * ROW_RATE
-    parts = [_block(wave[start * hop : (min(start + block, rows)) * hop + 640], min(block, rows - start)) for start in range(0, rows, block)]
+    mean = float(wave.mean(dtype=np.float64)) if len(wave) else 0.0
+    peak = max(float(wave.max(initial=mean)) - mean, mean - float(wave.min(initial=mean)), 1e-4)
+    rows, hop, block = frames * ROWS_PER_FRAME, SAMPLE_RATE // ROW_RATE, BLOCK_SECONDS * ROW_RATE
+    parts = []
+    for start in range(0, rows, block):
+        count = min(block, rows - start)
+        heard = (wave[start * hop : (start + count) * hop + 640] - mean) / peak
+        needed = (start + count) * hop + (640 if start + count < rows else 400)
+        parts.append(_block(np.pad(heard, (0, max(0, needed - start * hop - len(heard)))).astype(np.float32), count))
     features = np.concatenate(parts) if parts else np.zeros((0, WIDTH), np.float32)
     features[:, 39], features[:, 40] = _bridge(features[:, 39]), features[:, 39] > 0
     return features

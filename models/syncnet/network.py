@@ -102,12 +102,16 @@ def log_mels(wave: np.ndarray, rows: int) -> np.ndarray:
     Loudness is relative to the loud parts of the clip (95th percentile), floored 60 dB below, in units of 20 dB.
     """
     hop, width = SAMPLE_RATE // ROW_RATE, 400
-    padded = np.pad(wave, ((width - hop) // 2, width + max(0, rows * hop - len(wave))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, width)[: rows * hop : hop]
+    before = (width - hop) // 2
     window, filters = np.hanning(width).astype(np.float32), mel_filters().T
     level = np.zeros((rows, MELS), np.float32)
     for first in range(0, rows, 3000):  # half a minute at a time, so that spectra of hours are never held
-        spectrum = np.abs(np.fft.rfft(frames[first : first + 3000] * window, 512)) ** 2
+        count = min(3000, rows - first)
+        low, high = first * hop - before, (first + count) * hop - before + width
+        piece = wave[max(0, low) : max(0, high)]
+        piece = np.pad(piece, (max(0, -low), max(0, high - max(0, low) - len(piece))))
+        frames = np.lib.stride_tricks.sliding_window_view(piece, width)[: count * hop : hop]
+        spectrum = np.abs(np.fft.rfft(frames * window, 512)) ** 2
         level[first : first + 3000] = np.log10(spectrum.astype(np.float32) @ filters + 1e-10)
     loud = np.percentile(level.max(-1), 95) if rows else 0.0
     return (np.maximum(level - loud, -6.0) / 2 + 1).astype(np.float32)

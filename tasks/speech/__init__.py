@@ -6,19 +6,20 @@ from pathlib import Path
 import numpy as np
 
 from infra.errors import InputError
-from infra.media import read_audio, write_wav
+from infra.media import read_audio, resampled, whole_samples, write_wav
 from models.types import SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
 from tasks.speech import espeak
 from tasks.speech.activity import voice_activity
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
+DELIVERED_RATE = 48_000  # of recordings
 SHORTEST = 0.3  # seconds of sound below which there is nothing to say
 
 
 @dataclass(frozen=True)
 class SpeechTrack:
-    """Speech for the engines, and the sound that is delivered with the picture: mono float32 [samples] at `rate`."""
+    """Speech for the engines, and the sound that is delivered with the picture: mono int16 [samples] at `rate`."""
 
     speech: Speech
     sound: np.ndarray
@@ -36,7 +37,9 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
     """
     name = espeak.voice_for(locale, voice)
     timed = any(cue.end > 0 for cue in cues)
-    parts: list[tuple[float, espeak.Spoken]] = []
+    parts: list[tuple[float, np.ndarray]] = []
+    phones: list[Phone] = []
+    rate = 0
     placed: list[Cue] = []
     notes: list[str] = []
     clock = 0.0 if timed else LEAD
@@ -50,23 +53,22 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
             notes.append(f"cue at {cue.start:.2f} s runs {start + length - cue.end:.2f} s past its end")
         if spoken.unknown:
             notes.append(f"sounds without a mouth shape in the phone table: {' '.join(spoken.unknown)}")
-        parts.append((start, spoken))
+        rate = spoken.rate
+        parts.append((start, whole_samples(spoken.sound)))
+        phones += [Phone(p.symbol, p.start + start, p.end + start) for p in spoken.phones]
         placed.append(replace(cue, start=start, end=start + length))
         clock = start + length + (0.05 if timed else PAUSE)
-    rate = parts[0][1].rate
-    end = max(max(start + len(s.sound) / rate for start, s in parts), placed[-1].end) + TAIL
-    sound = np.zeros(int(np.ceil(end * rate)), np.float32)
-    for start, spoken in parts:
-        at = round(start * rate)
-        sound[at : at + len(spoken.sound)] += spoken.sound
-    phones = tuple(Phone(p.symbol, p.start + start, p.end + start) for start, s in parts for p in s.phones)
-    return SpeechTrack(_speech(sound, rate, phones, tuple(placed), notes), sound, rate)
+    end = max(max(start + len(said) / rate for start, said in parts), placed[-1].end) + TAIL
+    sound = np.zeros(int(np.ceil(end * rate)), np.int16)
+    for start, said in parts:
+        here = sound[round(start * rate) :][: len(said)]
+        here[:] = np.clip(here.astype(np.int32) + said, -32768, 32767)
+    return SpeechTrack(_speech(sound, rate, tuple(phones), tuple(placed), notes), sound, rate)
 
 
 def from_recording(path: Path, transcript: str, locale: str, voice: str = "") -> SpeechTrack:
     """A recording with or without its transcript. Raises MediaError, and InputError when nobody speaks in it."""
-    sound = read_audio(path, 48_000)
-    wave = _resampled(sound, 48_000)
+    wave = read_audio(path, SAMPLE_RATE)
     activity = voice_activity(wave)
     if activity.sum() < 100 * SHORTEST:
         raise InputError(f"nobody speaks in {path.name}", code="input.no_speech", next_step="Give a recording of speech.")
@@ -83,11 +85,11 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "") ->
             notes.append(f"no transcript: sounds of {locale} were guessed by a decoder for English")
     on = np.flatnonzero(activity)
     cues = (Cue(on[0] / 100, (on[-1] + 1) / 100, " ".join(transcript.split())),) if transcript.strip() else ()
-    return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), sound, 48_000)
+    return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
 
 
 def _speech(sound: np.ndarray, rate: int, phones: tuple[Phone, ...], cues: tuple[Cue, ...], notes: list[str]) -> Speech:
-    wave = _resampled(sound, rate)
+    wave = resampled(sound, rate, SAMPLE_RATE)
     return Speech(wave, phones, np.maximum(voice_activity(wave), _phone_activity(phones, len(wave))), cues, tuple(dict.fromkeys(notes)))
 
 
@@ -96,12 +98,3 @@ def _phone_activity(phones: tuple[Phone, ...], samples: int) -> np.ndarray:
     for phone in phones:
         rows[int(phone.start * 100) : int(min(phone.end, phone.start + 0.35) * 100)] = 1
     return rows
-
-
-def _resampled(sound: np.ndarray, rate: int) -> np.ndarray:
-    from math import gcd
-
-    from scipy.signal import resample_poly
-
-    step = gcd(rate, SAMPLE_RATE)
-    return resample_poly(sound, SAMPLE_RATE // step, rate // step).astype(np.float32)

@@ -32,22 +32,22 @@ def _session() -> Any:
         raise SetupError(f"voice activity needs silero-vad and onnxruntime ({error})", code="setup.vad", next_step="pip install silero-vad onnxruntime.") from error
 
 
-def probabilities(wave: np.ndarray) -> np.ndarray:
-    """Probability of speech for every 512 samples [ceil(samples / 512)] of a wave float32 at 16 kHz."""
+def probabilities(wave: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    """Probability of speech for every 512 samples [ceil(samples / 512)] of a wave float32 at 16 kHz, heard `gain` times as loud."""
     state, context = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32)
     rate, found = np.array(SAMPLE_RATE, np.int64), []
     for start in range(0, len(wave), STEP):
-        piece = np.pad(wave[start : start + STEP], (0, max(0, start + STEP - len(wave)))).astype(np.float32)
+        piece = np.pad(wave[start : start + STEP] * np.float32(gain), (0, max(0, start + STEP - len(wave)))).astype(np.float32)
         out, state = _session().run(None, {"input": np.concatenate([context, piece])[None], "state": state, "sr": rate})
         context = piece[-CONTEXT:]
         found.append(float(out[0, 0]))
     return np.array(found, np.float32)
 
 
-def voice_activity(wave: np.ndarray) -> np.ndarray:
-    """Where a voice speaks: float32 [rows] at 100 Hz, 1 or 0, of a wave float32 [samples] at 16 kHz."""
+def voice_activity(wave: np.ndarray, gain: float = 1.0) -> np.ndarray:
+    """Where a voice speaks: float32 [rows] at 100 Hz, 1 or 0, of a wave float32 [samples] at 16 kHz, heard `gain` times as loud."""
     active, speaking = [], False
-    for value in probabilities(wave):
+    for value in probabilities(wave, gain):
         speaking = value >= (FALLS_SILENT if speaking else SPEAKS)
         active.append(speaking)
     rows = len(wave) * ROW_RATE // SAMPLE_RATE
