@@ -31,7 +31,7 @@ app.add_typer(models_app, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Grid = Annotated[Path, typer.Option(help="Folder of the GRID corpus, a folder for each speaker.")]
-ManifestFile = Annotated[Path, typer.Argument(help="A manifest: YAML, JSON or CSV.", show_default=False)]
+ManifestFile = Annotated[str, typer.Argument(help="A manifest (YAML, JSON or CSV): a file, or s3://bucket/key.", show_default=False)]
 
 
 def verb(call: Callable[..., int | None]) -> Callable[..., None]:
@@ -113,7 +113,7 @@ def run(
     return _run(manifest, output, name, pool, retry, Voice(as_json))
 
 
-def _run(path: Path, output: str, name: str, pool: str, retry: bool, voice: Voice) -> int:
+def _run(path: str | Path, output: str, name: str, pool: str, retry: bool, voice: Voice) -> int:
     from tasks.manifest import load_manifest
 
     manifest = load_manifest(path, output=output, batch=name)

@@ -177,7 +177,7 @@ def summary(done: "Outcome") -> dict[str, Any]:
     for job in jobs:
         counts[job["state"]] = counts.get(job["state"], 0) + 1
     return {
-        "batch": done.batch_id, "name": done.plan.manifest.batch, "output": done.plan.output, "report": str(done.report),
+        "batch": done.batch_id, "name": done.plan.manifest.batch, "output": done.plan.output, "report": str(done.report), "report_url": done.report_url,
         "rendered": done.rendered, "counts": counts, "jobs": jobs, "figures": done.figures,
     }  # fmt: skip
 
@@ -211,7 +211,7 @@ def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
         voice.plain(f"{tree['rendered']} takes rendered, {speed:.2f} s of work for a second of video (first job left out)")
     example = next((job["url"] for job in tree["jobs"] if job.get("url")), None)
     voice.plain(f"videos, captions, scores (JSON): {tree['output']}")
-    voice.plain(f"report:                          {tree['report']}")
+    voice.plain(f"report:                          {tree['report_url'] or tree['report']}")
     if example:
         voice.plain(f"lineage of a video:              dubwright lineage {example}")
     voice.plain(f"where the batch stands:          dubwright status {tree['batch']}")

@@ -1,5 +1,6 @@
 """From a manifest to a finished batch: plan, submit once, run what waits, write the report. What `run` and `demo` stand on."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,8 +10,9 @@ from db.lineage import lineage
 from db.session import Database, open_database
 from flows.conductor import OwnServer
 from infra.artifacts import Artifacts, open_artifacts
-from infra.errors import SetupError
+from infra.errors import SetupError, StoreError
 from infra.settings import Settings
+from infra.store import open_store
 from tasks import progress
 from tasks.deliver import slug
 from tasks.doctor import ffmpeg_works
@@ -46,6 +48,7 @@ class Outcome:
     rows: dict[str, Any]
     rendered: int
     report: Path
+    report_url: str  # of the copy beside deliveries in a bucket
     figures: dict[str, float] = field(default_factory=dict)
 
 
@@ -69,7 +72,7 @@ def run_manifest(manifest: Manifest, settings: Settings, watcher: Watcher, *, po
         watcher.phase("writing the report")
         rows = queries.report(database, entered.batch_id)
         report = write(database, artifacts, rows, report_path(rows, settings))
-        return Outcome(made, entered.batch_id, rows, rendered, report, figures_of(rows))
+        return Outcome(made, entered.batch_id, rows, rendered, report, share(rows, report, settings), figures_of(rows))
     finally:
         database.close()
 
@@ -114,6 +117,23 @@ def report_path(rows: dict[str, Any], settings: Settings) -> Path:
     name = f"report-{slug(rows['name'])}.html"
     output = str(rows["output"])
     return settings.home / "reports" / f"{rows['batch']}-{name}" if output.startswith("s3://") else Path(output) / name
+
+
+def share(rows: dict[str, Any], report: Path, settings: Settings) -> str:
+    """Put the report beside deliveries that went to a bucket; its URL, or nothing where they lie in a folder, as the report does.
+
+    A bucket that refuses it loses nothing: the report is in the home folder, and the log says so.
+    """
+    output = str(rows["output"])
+    if not output.startswith("s3://"):
+        return ""
+    store, name = open_store(output, settings), f"report-{slug(rows['name'])}.html"
+    try:
+        store.put(name, report, content_type="text/html")
+    except StoreError as error:
+        logging.getLogger(__name__).warning("the report is not put at %s: %s", store.url(name), error)
+        return ""
+    return store.url(name)
 
 
 def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: Path) -> Path:

@@ -5,6 +5,7 @@ Keys are relative paths with forward slashes. Objects written with `if_absent` a
 
 import hashlib
 import os
+import posixpath
 import re
 import shutil
 import tempfile
@@ -76,11 +77,27 @@ def split_url(url: str) -> tuple[str, str]:
     return (head or ("/" if url.startswith("/") else ".")), key
 
 
-def fetch(url: str, target: Path, settings: Settings | None = None, base: Path | None = None) -> None:
+def within(base: str, place: str) -> str:
+    """A place as somebody at `base` (a folder or `s3://bucket/prefix`) names it: a URL or a full path stands for itself.
+
+    Raises StoreError for a relative name that climbs out of its bucket.
+    """
+    if place.startswith(("s3://", "file://", "/")):
+        return place
+    if place.startswith("~"):
+        return str(Path(place).expanduser())
+    if not base.startswith("s3://"):
+        return str(Path(base) / place)
+    home = urlparse(base)
+    key = posixpath.normpath(posixpath.join(home.path.strip("/"), place))
+    if key.startswith(".."):
+        raise StoreError(f"{place!r} lies outside the bucket {home.netloc}", code="store.name", next_step="Name it from the manifest's own folder, or as s3://bucket/key.")
+    return f"s3://{home.netloc}/{key}" + ("/" if place.endswith("/") else "")
+
+
+def fetch(url: str, target: Path, settings: Settings | None = None, base: str = "") -> None:
     """Copy an input, named by `s3://...` or a path (relative to `base`), to a local file."""
-    if not url.startswith("s3://") and base is not None and not url.startswith(("/", "file://")):
-        url = str(base / url)
-    store_url, key = split_url(url)
+    store_url, key = split_url(within(base, url) if base else url)
     open_store(store_url, settings).download(key, target)
 
 

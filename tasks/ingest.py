@@ -28,7 +28,7 @@ class Input:
         return Path(self.place).suffix.lower()[:8]
 
 
-def bring(place: str, base: Path, settings: Settings) -> Input:
+def bring(place: str, base: str, settings: Settings) -> Input:
     """Fetch an input into the cache, named by its hash. Raises StoreError."""
     folder = settings.cache / "inputs"
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ import difflib
 import io
 import json
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from infra.errors import InputError, ManifestError
+from infra.settings import Settings
+from infra.store import fetch, split_url
 
 LARGEST_BYTES = 32 * 2**20
 MOST_JOBS = 100_000
@@ -98,7 +101,7 @@ class Manifest(BaseModel):
     batch: str
     output: str
     jobs: tuple[JobRow, ...]
-    base: Path
+    base: str  # where relative names start: a folder, or s3://bucket/prefix
 
 
 BATCH_FIELDS = {
@@ -109,22 +112,36 @@ BATCH_FIELDS = {
 }
 
 
-def load_manifest(path: Path, *, output: str = "", batch: str = "") -> Manifest:
-    """Read and check a manifest file; `output` and `batch` replace what it says. Raises InputError, ManifestError with every fault."""
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"the manifest {path.name} is larger than {LARGEST_BYTES >> 20} MiB", code="manifest.too_large", next_step="Split it into several batches.")
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise InputError(f"there is no manifest at {path}", code="manifest.missing", next_step="Check the path; `dubwright demo` shows a manifest that works.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"the manifest {path.name} is not UTF-8 text", code="manifest.not_text", next_step="Save it as UTF-8.") from error
+def load_manifest(place: str | Path, *, output: str = "", batch: str = "", settings: Settings | None = None) -> Manifest:
+    """Read and check a manifest, a file or `s3://bucket/key`; `output` and `batch` replace what it says.
+
+    Raises InputError, StoreError where a bucket does not give it, ManifestError with every fault.
+    """
+    named = str(place)
+    base = split_url(named)[0] if named.startswith("s3://") else str(Path(named).absolute().parent)
+    with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
+        path = Path(named)
+        if named.startswith("s3://"):
+            path = Path(folder) / Path(named).name
+            fetch(named, path, settings)
+        text = _text(path)
     tree = parse(text, path.suffix.lower(), path.stem)
     if output:
         tree["output"] = output
     if batch:
         tree["batch"] = batch
-    return check(tree, path.absolute().parent)
+    return check(tree, base)
+
+
+def _text(path: Path) -> str:
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"the manifest {path.name} is larger than {LARGEST_BYTES >> 20} MiB", code="manifest.too_large", next_step="Split it into several batches.")
+        return path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise InputError(f"there is no manifest at {path}", code="manifest.missing", next_step="Check the path; `dubwright demo` shows a manifest that works.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"the manifest {path.name} is not UTF-8 text", code="manifest.not_text", next_step="Save it as UTF-8.") from error
 
 
 def parse(text: str, suffix: str, name: str = "batch") -> dict[str, Any]:
@@ -182,7 +199,7 @@ def _refused(problem: str, fix: str) -> ManifestError:
     return ManifestError(problem, faults=[{"row": "manifest", "field": "", "problem": problem, "fix": fix}])
 
 
-def check(tree: dict[str, Any], base: Path) -> Manifest:
+def check(tree: dict[str, Any], base: str) -> Manifest:
     """A tree as a manifest. Raises ManifestError that holds every fault."""
     faults: list[Fault] = []
     faults += _unknown(tree, set(BATCH_FIELDS), "manifest")

@@ -18,6 +18,7 @@ from infra.artifacts import Artifacts
 from infra.errors import DubwrightError, InputError, classify
 from infra.media import probe
 from infra.settings import Settings
+from infra.store import within
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
 from tasks.scripts import from_text, read_script
@@ -69,7 +70,7 @@ class Plan:
 def plan(manifest: Manifest, database: Database, settings: Settings, tell: Callable[[int, int], None] = lambda done, total: None) -> Plan:
     """Look at every job. tell(done, total) is called as distinct inputs are looked at."""
     found = _Inputs(manifest, settings, tell)
-    output = manifest.output if manifest.output.startswith("s3://") else str((manifest.base / Path(manifest.output).expanduser()).absolute())
+    output = within(manifest.base, manifest.output)
     jobs = [_planned(row, output, found) for row in manifest.jobs]
     key = _hash([manifest.batch, output, [job.key for job in jobs]])
     there = queries.delivered(database, [job.key for job in jobs])

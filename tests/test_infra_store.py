@@ -13,7 +13,7 @@ import servers
 from infra.artifacts import Artifacts
 from infra.errors import AccessDenied, AlreadyThere, ObjectMissing, StoreError, StoreUnavailable
 from infra.settings import Settings
-from infra.store import CHUNK, S3Store, Store, fetch, open_store, sha256_of
+from infra.store import CHUNK, S3Store, Store, fetch, open_store, sha256_of, within
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_other_schemes_are_refused() -> None:
 def test_inputs_come_from_paths_beside_the_manifest(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.txt").write_text("x")
-    fetch("in/a.txt", tmp_path / "out", base=tmp_path)
+    fetch("in/a.txt", tmp_path / "out", base=str(tmp_path))
     assert (tmp_path / "out").read_text() == "x"
 
 
@@ -135,3 +135,23 @@ def test_artifacts_are_named_by_content_and_checked(store: Store, tmp_path: Path
     store.put(first.key, b"other")
     with pytest.raises(StoreError, match="other bytes"):
         Artifacts(store, tmp_path / "elsewhere").path(first.sha256)
+
+
+@pytest.mark.parametrize(
+    ("base", "place", "meant"),
+    [
+        ("s3://b/night", "a.png", "s3://b/night/a.png"),
+        ("s3://b/night", "../faces/a.png", "s3://b/faces/a.png"),
+        ("s3://b", "out/", "s3://b/out/"),
+        ("s3://b/night", "s3://other/a.png", "s3://other/a.png"),
+        ("/jobs", "a.png", "/jobs/a.png"),
+        ("/jobs", "/faces/a.png", "/faces/a.png"),
+    ],
+)
+def test_relative_names_start_where_the_manifest_lies(base: str, place: str, meant: str) -> None:
+    assert within(base, place) == meant
+
+
+def test_a_relative_name_cannot_leave_its_bucket() -> None:
+    with pytest.raises(StoreError, match="outside the bucket"):
+        within("s3://b/night", "../../other/a.png")
