@@ -27,6 +27,7 @@ class GeneratorConfig:
     motion_most: int = 128
     widths: tuple[int, int, int] = (16, 40, 80)
     residuals: int = 2
+    refinements: tuple[int, int] = (2, 1)  # residual blocks after the steps up to half and to full size
     lip_keypoints: int = 10
     lip_variance: float = 0.002
     stillness: float = 0.012  # movement of keypoints, in half sides of the square, below which nothing is painted
@@ -67,8 +68,10 @@ class Generator(nn.Module):
         self.residuals = nn.Sequential(*(Residual(high) for _ in range(config.residuals)))
         self.squeeze_half = conv_unit(high, middle, 1)
         self.up_half = conv_unit(2 * middle + lips, middle)
+        self.refine_half = nn.Sequential(*(Residual(middle) for _ in range(config.refinements[0])))
         self.squeeze_full = conv_unit(middle, low, 1)
         self.up_full = conv_unit(2 * low, low)
+        self.refine_full = nn.Sequential(*(Residual(low) for _ in range(config.refinements[1])))
         self.paint = nn.Conv2d(low, 4, 3, padding=1)
 
     def encode(self, picture: Tensor) -> Source:
@@ -89,10 +92,10 @@ class Generator(nn.Module):
         feature = F.interpolate(self.squeeze_half(self.residuals(feature)), scale_factor=2, mode="nearest")
         half = warp(encoded.half, flows[2], occlusions[2])
         shape = heatmaps(lips, size // 2, size // 2, self.config.lip_variance)
-        feature = self.squeeze_full(self.up_half(torch.cat([feature, half, shape], 1)))
+        feature = self.squeeze_full(self.refine_half(self.up_half(torch.cat([feature, half, shape], 1))))
         feature = F.interpolate(feature, scale_factor=2, mode="nearest")
         both = warp(torch.cat([encoded.full, picture], 1), flows[1])
-        made = self.paint(self.up_full(torch.cat([feature, both[:, :-3]], 1)))
+        made = self.paint(self.refine_full(self.up_full(torch.cat([feature, both[:, :-3]], 1))))
         painted, warped = torch.sigmoid(made[:, :3]), both[:, -3:]
         alpha = torch.sigmoid(made[:, 3:] + 5.0 * self.mouth_prior(lips, size) - 3.5)
         alpha = alpha * F.interpolate(self.moved(source[0], driving[0], size // 2), scale_factor=2, mode="bilinear")

@@ -42,7 +42,8 @@ COUNT = len(NAMES)
 MIRROR = tuple(NAMES.index(n[:-1] + {"l": "r", "r": "l"}[n[-1]] if n.endswith(("_l", "_r")) else n) for n in NAMES)
 LIPS = tuple(range(10))
 LIDS = tuple(NAMES.index(n) for n in ("upper_lid_l", "lower_lid_l", "upper_lid_r", "lower_lid_r"))
-SLOW = [i for i, n in enumerate(NAMES) if "lip" not in n and "lid" not in n]
+QUICK = [i for i, n in enumerate(NAMES) if n.startswith(("upper_lid", "lower_lid", "chin", "jaw"))]
+SLOW = [i for i, n in enumerate(NAMES) if "lip" not in n and i not in QUICK]
 PAIRS = tuple((NAMES.index(f"{n}_l"), NAMES.index(f"{n}_r")) for n in ("jaw", "upper_lid", "lower_lid", "brow", "cheek"))
 LIP_WIDTH = 0.4  # of a usual mouth, in half sides of the square
 LEFT_EYE, RIGHT_EYE, NOSE_BASE = (33, 133, 159, 145), (263, 362, 386, 374), (2, 94, 1)
@@ -57,13 +58,13 @@ def from_landmarks(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def from_track(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Keypoints and Jacobians of a track of landmarks [T, 478, 2+], all but the lips steadied over time.
 
-    Landmarks tremble by a third of a pixel, a still head does not: quadratics fitted over 13 frames (lids: 5) take the trembling
-    out and leave nods and blinks in (Savitzky and Golay 1964).
+    Landmarks tremble by a third of a pixel, a still head does not: quadratics fitted over 13 frames (lids, chin and jaw: 5) take
+    the trembling out and leave nods, blinks and syllables in (Savitzky and Golay 1964).
     """
     from scipy.signal import savgol_filter
 
     values, _ = from_landmarks(landmarks.astype(np.float64))
-    for chosen, reach in ((SLOW, 13), (list(LIDS), 5)):
+    for chosen, reach in ((SLOW, 13), (QUICK, 5)):
         if len(values) >= reach:
             values[:, chosen] = savgol_filter(values[:, chosen], reach, 2, axis=0, mode="nearest")
     return values, jacobians_of(values)

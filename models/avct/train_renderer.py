@@ -19,7 +19,7 @@ from models.avct.generator import Generator, GeneratorConfig, Rendered
 from models.corpus import Corpus
 
 MOVE_RATE = 0.5
-TREMBLE = 0.004  # spread of the error put on keypoints, in half sides: landmarks of other faces are no better
+TREMBLE = 0.004  # spread of the error put on keypoints, in half sides: landmarks of other faces are no better; a fifth of it on lips
 
 
 class Pairs:
@@ -49,7 +49,7 @@ class Pairs:
 
     def _keypoints(self, values: Tensor) -> tuple[Tensor, Tensor]:
         tremble = torch.randn(values.shape, generator=self.generator) * TREMBLE
-        tremble[:, : len(kp.LIPS)] *= 0.5
+        tremble[:, : len(kp.LIPS)] *= 0.2
         values = values + tremble
         return values, torch.from_numpy(kp.jacobians_of(values.numpy()))
 
