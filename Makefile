@@ -18,6 +18,8 @@ setup: .venv/.installed
 .venv/.installed: pyproject.toml $(CONSTRAINTS)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[world]' >/dev/null 2>&1 \
+		|| echo "no C++ compiler: F0 by WORLD is left out, the fast F0 stands in"
 	touch $@
 
 clean:

@@ -287,6 +287,27 @@ def models_list(as_json: Json = False) -> None:
     voice.table("", ["weights", "parameters", "licence", "sha256", "trained on"], [[f"{c.engine}/{c.name}", f"{c.parameters:,}", c.licence, c.sha256[:16], c.data] for c in cards])
 
 
+@models_app.command("import")
+@verb
+def models_import(
+    kind: Annotated[str, typer.Argument(help="avct or fomm.")],
+    files: Annotated[list[Path], typer.Argument(help="avct: generator.ckpt and, if there is one, audio2pose.ckpt. fomm: the checkpoint.")],
+    licence: Annotated[str, typer.Option(help="What allows you to use them; kept on their cards.")],
+    open_licence: Annotated[bool, typer.Option("--commercial", help="The licence allows commercial use.")] = False,
+    align_corners: Annotated[bool, typer.Option("--align-corners", help="They were trained with torch before 1.3, whose grids align corners.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Turn published checkpoints that you may use into weights of the preset paper."""
+    from dataclasses import asdict
+
+    from models.imports import bring
+
+    voice = Voice(as_json)
+    cards = bring(kind, files, licence=licence, open_licence=open_licence, align_corners=align_corners)
+    voice.result({"weights": [asdict(card) for card in cards]})
+    voice.table("imported", ["weights", "parameters", "licence", "sha256"], [[f"{c.engine}/{c.name}", f"{c.parameters:,}", c.licence, c.sha256[:16]] for c in cards])
+
+
 @models_app.command("verify")
 @verb
 def models_verify(as_json: Json = False) -> int:

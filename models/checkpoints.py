@@ -1,7 +1,8 @@
 """Weights on disk: safetensors with a card beside each, checked by hash before a tensor is made.
 
-`models/<engine>/weights/<name>.safetensors` and `<name>.json`. Nothing else is ever loaded: no pickle, no file without a card,
-nothing fetched. Training checkpoints are another matter; models/publish.py turns one into weights.
+`models/<engine>/weights/<name>.safetensors` and `<name>.json`; what a user imported lies in the same form under the home folder
+(`weights/<engine>`). Nothing else is ever loaded: no pickle, no file without a card, nothing fetched. Training checkpoints are
+another matter; models/publish.py turns one into weights, models/imports.py those that other projects published.
 """
 
 import json
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import WeightsError
+from infra.settings import get_settings
 from infra.store import sha256_of
 from infra.version import code_version
 
@@ -44,7 +46,14 @@ def place(engine: str, name: str) -> Path:
     for word in (engine, name):
         if not PLAIN.fullmatch(word):
             raise WeightsError(f"{word!r} is no name of weights: only safetensors that ship with a card are loaded", code="weights.name")
-    return ROOT / engine / "weights" / f"{name}.safetensors"
+    shipped = ROOT / engine / "weights" / f"{name}.safetensors"
+    imported = imported_folder() / engine / shipped.name
+    return imported if not shipped.exists() and imported.exists() else shipped
+
+
+def imported_folder() -> Path:
+    """Where weights lie that a user imported, a folder for each engine."""
+    return get_settings().home / "weights"
 
 
 def card(engine: str, name: str) -> Card:
@@ -95,8 +104,10 @@ def sha256(engine: str, name: str) -> str:
     return card(engine, name).sha256
 
 
-def save(tensors: dict[str, Any], **facts: Any) -> Card:
+def save(tensors: dict[str, Any], *, imported: bool = False, **facts: Any) -> Card:
     """Write tensors and their card (the fields of Card but `sha256`, `parameters`, `code`), replacing what was there.
+
+    imported: into the home folder instead of the project's own.
 
     Raises ValueError for a licence class that does not exist, WeightsError for a name that is not plain.
     """
@@ -107,6 +118,8 @@ def save(tensors: dict[str, Any], **facts: Any) -> Card:
     if made.licence_class not in LICENCE_CLASSES:
         raise ValueError(f"licence class {made.licence_class!r} is none of {LICENCE_CLASSES}")
     path = place(made.engine, made.name)
+    if imported:
+        path = imported_folder() / made.engine / path.name
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, data)
     _replace(path.with_suffix(".json"), (json.dumps(asdict(made), indent=2) + "\n").encode())
@@ -121,14 +134,20 @@ def _replace(path: Path, data: bytes) -> None:
 
 def cards() -> list[Card]:
     """The card of every weights file that is there, by engine and name; a file without a card raises WeightsError."""
-    return [card(path.parts[-3], path.stem) for path in sorted(ROOT.glob("*/weights/*.safetensors"))]
+    return [card(engine, path.stem) for engine, path in _files() if path.suffix == ".safetensors"]
+
+
+def _files() -> list[tuple[str, Path]]:
+    """Every file that lies among weights, with its engine: the project's own, then imported ones."""
+    own = [(path.parts[-3], path) for path in sorted(ROOT.glob("*/weights/*"))]
+    return own + [(path.parts[-2], path) for path in sorted(imported_folder().glob("*/*"))]
 
 
 def verify() -> list[tuple[str, str]]:
     """Every weights file with "" when it is what its card says, else what is wrong; files that do not belong are named too."""
     found = []
-    for path in sorted(ROOT.glob("*/weights/*")):
-        engine, name = path.parts[-3], path.stem
+    for engine, path in _files():
+        name = path.stem
         try:
             if path.suffix == ".safetensors":
                 _verified(engine, name)

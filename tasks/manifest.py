@@ -33,7 +33,7 @@ class Defaults(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     engine: Literal["auto", "avct"] = Field("auto", description="What renders. `auto` takes `avct`, the engine of this version.")
-    preset: Literal["compact"] = Field("compact", description="Size of the engine. `compact` ships with its weights.")
+    preset: Literal["compact", "paper"] = Field("compact", description="Size of the engine. `compact` ships with its weights; `paper` needs imported ones.")
     gate: Literal["standard", "strict"] = Field("standard", description="How well lips and speech must agree to be delivered.")
     locale: str = Field("", description="Language and region of the speech, as `es-ES`.")
     portrait: str = Field("", description="Picture of one face: `s3://...` or a path relative to the manifest.")
@@ -46,13 +46,6 @@ class Defaults(BaseModel):
     def _known_engine(cls, value: object) -> object:
         if value in ("lipmemory", "coherence"):
             raise PydanticCustomError("engine", "the engine {name} is not in this version|use auto or avct", {"name": str(value)})
-        return value
-
-    @field_validator("preset", mode="before")
-    @classmethod
-    def _known_preset(cls, value: object) -> object:
-        if value == "paper":
-            raise PydanticCustomError("preset", "the preset paper is not in this version: no published weights can be loaded yet|use compact")
         return value
 
     @field_validator("locale")

@@ -26,6 +26,10 @@ def engine(name: str, preset: str) -> Any:
     torch.set_num_threads(get_settings().threads)
     if name != "avct":
         raise ValueError(f"there is no engine {name!r}")
+    if preset == "paper":
+        from models.avct.paper.engine import PaperEngine
+
+        return PaperEngine.load()
     return AvctEngine.load(preset)
 
 
@@ -61,8 +65,10 @@ def next_take(work: Work) -> Take:
 
 def another_anchor(first: Motion, seed: int) -> int | None:
     """A frame at least 12 frames from the first take's anchor whose mouth is open as far as the portrait's; None where there is none."""
-    from models.avct.keypoints import mouth_opening
+    from models.avct.keypoints import COUNT, mouth_opening
 
+    if first.values.shape[1] != COUNT:  # keypoints without names tell nothing of the mouth: a frame half a second on
+        return (first.anchor + APART) % first.frames
     opening = mouth_opening(first.values)
     alike = np.flatnonzero(np.abs(opening - opening[first.anchor]) < ALIKE)
     far = [int(frame) for frame in alike if abs(int(frame) - first.anchor) >= APART]

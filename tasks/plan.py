@@ -19,6 +19,8 @@ from infra.errors import DubwrightError, InputError, classify
 from infra.media import probe
 from infra.settings import Settings
 from infra.store import within
+from models import checkpoints
+from models.imports import PAPER
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
 from tasks.scripts import from_text, read_script
@@ -158,7 +160,7 @@ def places_of(row: JobRow) -> dict[str, str]:
 
 def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     places = places_of(row)
-    error = _speakable(row)
+    error = _speakable(row) or _installed(row)
     inputs: dict[str, Input] = {}
     seconds = len(row.text) / CHARACTERS_A_SECOND + 0.9 if row.text else 0.0
     for role, place in places.items():
@@ -196,6 +198,19 @@ def _speakable(row: JobRow) -> DubwrightError | None:
     except DubwrightError as error:
         return InputError(error.message, code=error.code, next_step=error.next_step)
     return None
+
+
+def _installed(row: JobRow) -> DubwrightError | None:
+    """What is wrong where the preset's weights are not there. `compact` ships with its own."""
+    if row.preset == "compact":
+        return None
+    missing = [name for name in PAPER if not checkpoints.place("avct", name).exists()]
+    if not missing:
+        return None
+    return InputError(
+        f"the preset {row.preset} has no weights here: {', '.join(missing)} missing", code="input.preset",
+        next_step="Import checkpoints that you may use (dubwright models import avct generator.ckpt audio2pose.ckpt), or use compact.",
+    )  # fmt: skip
 
 
 def engine_of(row: JobRow) -> str:

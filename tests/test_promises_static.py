@@ -15,7 +15,7 @@ ALLOWED = {
     "kernels": set(), "infra": set(), "db": {"infra"}, "models": {"kernels", "infra"}, "tasks": {"kernels", "models", "db", "infra"},
     "flows": {"tasks", "db", "infra"},
 }  # fmt: skip
-TRAINING = ("models/avct/train_motion.py", "models/avct/train_renderer.py", "models/avct/train_painter.py", "models/syncnet/train.py", "models/publish.py")
+READERS = ("models/avct/train_motion.py", "models/avct/train_renderer.py", "models/avct/train_painter.py", "models/syncnet/train.py", "models/publish.py", "models/unpickle.py")
 
 
 def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
@@ -36,7 +36,7 @@ def test_no_shell_no_pickle_no_eval() -> None:
             words = {k.arg: ast.unparse(k.value) for k in node.keywords}
             if call in ("os.system", "os.popen", "eval", "exec", "subprocess.getoutput") or words.get("shell") not in (None, "False"):
                 found.append(f"{name}:{node.lineno} {call}")
-            if call == "torch.load" and (words.get("weights_only") != "True" or name not in TRAINING):
+            if call == "torch.load" and (words.get("weights_only") != "True" or name not in READERS):
                 found.append(f"{name}:{node.lineno} torch.load")
     assert found == []
 

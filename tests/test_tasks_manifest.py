@@ -64,7 +64,6 @@ def test_a_near_match_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "field", "part"),
     [
-        ({"preset": "paper"}, "preset", "not in this version"),
         ({"engine": "coherence"}, "engine", "not in this version"),
         ({"video": "x.mp4"}, "video", "not in this version"),
         ({"transcript": "x"}, "transcript", "belongs to a recording"),

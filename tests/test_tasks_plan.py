@@ -91,3 +91,10 @@ def test_transcript_files_and_words(tmp_path: Path, settings: Settings, database
     assert [sorted(job.inputs) for job in made.jobs] == [["audio", "portrait", "transcript"], ["audio", "portrait"], ["audio", "portrait"]]
     assert all(7 < job.seconds < 9 for job in made.jobs)
     assert json.dumps([job.key for job in made.jobs])
+
+
+def test_the_published_size_needs_imported_weights(tmp_path: Path, settings: Settings, database: Database) -> None:  # noqa: F811
+    made = plan(load_manifest(write_manifest(tmp_path, [{"title": "a", "text": "Hello.", "preset": "paper"}])), database, settings)
+    error = made.jobs[0].error
+    assert made.jobs[0].state == "invalid" and error is not None
+    assert error.code == "input.preset" and "paper-generator" in error.message and "models import" in error.next_step

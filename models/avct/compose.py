@@ -17,7 +17,7 @@ FADE = 0.16  # width of the fade at the square's border, as a part of its half s
 class Canvas:
     """A portrait ready to be moved: `small` float32 [S, S, 3] in [0, 1] is what the networks see."""
 
-    def __init__(self, picture: np.ndarray, square: Square, size: int) -> None:
+    def __init__(self, picture: np.ndarray, square: Square, size: int, *, relight: bool = True) -> None:
         self.picture = picture
         self.small = cut(picture, square, size).astype(np.float32) / 255.0
         height, width = picture.shape[:2]
@@ -30,6 +30,7 @@ class Canvas:
         self.side = square.side
         middle = self.small[size * 3 // 8 : size // 2, size * 3 // 8 : size * 5 // 8].reshape(-1, 3)  # nose and cheeks
         skin = np.median(middle, axis=0)
+        self.relight = relight
         self.light = np.array([1.0, *np.maximum(skin[1:] / max(float(skin[0]), 0.02) + TEETH_OVER_SKIN, 0.3)], np.float32)
         self.here = np.stack([xs, ys], -1).astype(np.float32) - 0.5
         edge = 1 - np.abs(unit).max(-1)
@@ -44,7 +45,7 @@ class Canvas:
 
         The painter learned under many lights and greys what it is unsure of; on warm skin such grey looks green.
         """
-        return np.minimum(painted, painted[..., :1] * self.light)
+        return np.minimum(painted, painted[..., :1] * self.light) if self.relight else painted
 
     def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""

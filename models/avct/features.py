@@ -1,14 +1,15 @@
 """What AVCT hears: 41 values at 100 Hz (13 MFCC, 26 log filter-bank, F0 in Hz, voicing) and phones, four rows to a frame.
 
-MFCC and filter-bank are `python_speech_features` with its defaults on the peak-normalised wave, as published. F0 here is a
-normalised autocorrelation, much faster than WORLD's harvest, with the same conventions: Hz, unvoiced gaps bridged linearly,
-ends held, flag 0 or 1.
+MFCC and filter-bank are `python_speech_features` with its defaults on the peak-normalised wave, as published. F0 is WORLD's
+harvest where the exact path is asked for (it costs more than a quarter of real time), else a normalised autocorrelation with the
+same conventions: Hz, unvoiced gaps bridged linearly, ends held, flag 0 or 1.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
+from infra.errors import SetupError
 from models.avct.phonemes import SIL, index
 from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, Phone
 
@@ -18,8 +19,11 @@ LOWEST_HZ, HIGHEST_HZ = 65.0, 420.0
 BLOCK_SECONDS = 30  # long sound is analysed in blocks of this length, so that memory does not grow with it
 
 
-def audio_rows(wave: np.ndarray, frames: int) -> np.ndarray:
-    """Features float32 [frames * 4, 41] of a wave float32 [samples] at 16 kHz, padded with silence to whole frames."""
+def audio_rows(wave: np.ndarray, frames: int, *, exact_pitch: bool = False) -> np.ndarray:
+    """Features float32 [frames * 4, 41] of a wave float32 [samples] at 16 kHz, padded with silence to whole frames.
+
+    exact_pitch: F0 by WORLD's harvest; needs the package pyworld (SetupError).
+    """
     mean = float(wave.mean(dtype=np.float64)) if len(wave) else 0.0
     peak = max(float(wave.max(initial=mean)) - mean, mean - float(wave.min(initial=mean)), 1e-4)
     rows, hop, block = frames * ROWS_PER_FRAME, SAMPLE_RATE // ROW_RATE, BLOCK_SECONDS * ROW_RATE
@@ -30,6 +34,8 @@ def audio_rows(wave: np.ndarray, frames: int) -> np.ndarray:
         needed = (start + count) * hop + (640 if start + count < rows else 400)
         parts.append(_block(np.pad(heard, (0, max(0, needed - start * hop - len(heard)))).astype(np.float32), count))
     features = np.concatenate(parts) if parts else np.zeros((0, WIDTH), np.float32)
+    if exact_pitch:
+        features[:, 39] = harvest((wave - mean) / peak, rows)
     features[:, 39], features[:, 40] = _bridge(features[:, 39]), features[:, 39] > 0
     return features
 
@@ -59,6 +65,34 @@ def pitch(wave: np.ndarray, rows: int) -> np.ndarray:
     strength = normal[np.arange(rows), lag]
     loud = correlation[:, 0] > 1e-3 * max(float(correlation[:, 0].max(initial=0.0)), 1e-6)
     return np.where((strength > 0.5) & loud, SAMPLE_RATE / lag, 0.0)
+
+
+def pitch_method() -> str:
+    """`harvest` where pyworld is installed, else `autocorrelation`."""
+    try:
+        import pyworld  # noqa: F401 (whether it can be)
+    except ImportError:
+        return "autocorrelation"
+    return "harvest"
+
+
+def harvest(wave: np.ndarray, rows: int) -> np.ndarray:
+    """F0 in Hz [rows] at 100 Hz by WORLD's harvest (Morise 2017), 0 where unvoiced, in blocks with a second of sound around each.
+
+    Raises SetupError where pyworld is not installed.
+    """
+    try:
+        import pyworld
+    except ImportError as error:
+        raise SetupError("WORLD is not installed", code="setup.pyworld", next_step="pip install 'dubwright[world]' (it is compiled: a C++ compiler is needed).") from error
+    found, hop = np.zeros(rows), SAMPLE_RATE // ROW_RATE
+    for first in range(0, rows, BLOCK_SECONDS * ROW_RATE):
+        last, early = min(first + BLOCK_SECONDS * ROW_RATE, rows), max(0, first - ROW_RATE)
+        heard = wave[early * hop : (last + ROW_RATE) * hop].astype(np.float64)
+        if len(heard):
+            part = pyworld.harvest(heard, SAMPLE_RATE, frame_period=1000 / ROW_RATE)[0][first - early : last - early]
+            found[first : first + len(part)] = part
+    return found
 
 
 def _bridge(hertz: np.ndarray) -> np.ndarray:

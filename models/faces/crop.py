@@ -57,6 +57,24 @@ def face_square(landmarks: np.ndarray) -> Square:
     return Square(float(x), float(y) - FACE_RISE * side, side)
 
 
+def published_square(landmarks: np.ndarray, shape: tuple[int, int]) -> Square:
+    """AVCT's published crop of a picture of height and width `shape`: a frontal face box moved up by a tenth of its height, grown by
+    half its side on each side, and shrunk about its centre until it lies in the picture.
+
+    Published boxes are those of dlib's frontal detector; here the box of the 68 landmarks that dlib trains on, made square, stands
+    for it.
+    """
+    from models.faces.points import MESH_68
+
+    face = landmarks[list(MESH_68), :2]
+    low, high = face.min(0), face.max(0)
+    side = float((high - low).mean())
+    x, y = (low + high) / 2
+    y -= 0.1 * side
+    height, width = shape
+    return Square(float(x), float(y), max(2.0, min(2 * side, 2 * x, 2 * y, 2 * (width - x), 2 * (height - y))))
+
+
 def mouth_square(landmarks: np.ndarray) -> Square:
     """The square that the scorer sees around one face's mouth, from landmarks [478, 2+]."""
     side = MOUTH_SCALE * float(np.linalg.norm(landmarks[CHEEKS[0], :2] - landmarks[CHEEKS[1], :2]))

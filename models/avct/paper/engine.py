@@ -1,0 +1,151 @@
+"""AVCT's preset `paper` at work: one pass over a clip, with the results of the published loop over frames (SEEDS.md 1.3).
+
+What hangs on the portrait alone (keypoints, feature map, renderer's source features) is computed once; every step's tokens once,
+shared by the eleven windows that hold it; windows in batches; frames are streamed. Weights stay resident. Frames at the
+portrait's own resolution are composed as DESIGN.md's decision 5 asks; `square_frames` gives the published 256 px ones.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from models import checkpoints
+from models.avct.compose import Canvas
+from models.avct.dense_motion import grid
+from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
+from models.avct.paper.audio2pose import AudioToPose, in_units
+from models.avct.paper.blocks import corner_grid
+from models.avct.paper.cpu import prepared
+from models.avct.paper.generator import Generator
+from models.avct.paper.generator import Motion as DenseMotion
+from models.avct.paper.keypoints import KeypointDetector, Keypoints
+from models.avct.paper.pose import reference_pose
+from models.avct.paper.pose_picture import draw
+from models.avct.paper.transformer import REACH, PaperTransformer
+from models.avct.phonemes import SIL
+from models.faces.crop import cut, published_square
+from models.types import Motion, Portrait, Speech
+
+NAME, SIZE = "avct", 256
+PARTS = ("paper-detector", "paper-generator", "paper-transformer", "paper-audio2pose")
+STEPS = 32  # steps whose tokens are encoded in a call
+WINDOWS = 64  # windows a call of the transformer
+BATCH = 8  # frames a call of the dense motion; the renderer takes them one by one, which its caches like better
+
+
+class PaperEngine:
+    """The published networks, ready to render. Get it by `load`; not safe to share between threads."""
+
+    def __init__(
+        self, detector: KeypointDetector, generator: Generator, transformer: PaperTransformer, audio2pose: AudioToPose,
+        weights: tuple[str, ...] = (), *, exact_pitch: bool = True,
+    ) -> None:  # fmt: skip
+        self.detector, self.generator, self.transformer, self.audio2pose = detector.eval(), generator.eval(), transformer.eval(), audio2pose.eval()
+        self.weights, self.exact_pitch = weights, exact_pitch
+        for module in (self.detector, self.generator, self.transformer):
+            prepared(module)
+
+    @classmethod
+    def load(cls) -> "PaperEngine":
+        """The engine with imported weights, kept for the life of the process. Raises WeightsError where none were imported."""
+        return _load()
+
+    @torch.inference_mode()
+    def motion(self, portrait: Portrait, speech: Speech, *, seed: int = 0, anchor: int | None = None, **_: Any) -> Motion:
+        """Driving keypoints for every frame of the speech, relative to the portrait's own.
+
+        anchor: the predicted frame that stands for the portrait's expression, by default the first silent one (the published
+        loop takes frame 0 whatever is said there). seed: nothing here is drawn by chance; a second take differs by its anchor.
+        """
+        frames = speech.frames
+        square = published_square(portrait.landmarks, portrait.picture.shape[:2])
+        picture = _tensor(cut(portrait.picture, square, SIZE))
+        rows = audio_rows(speech.wave, frames, exact_pitch=self.exact_pitch).reshape(frames, ROWS_PER_FRAME, WIDTH)
+        landmarks = (square.to_unit(portrait.landmarks) + 1) * (SIZE / 2)
+        poses = self.poses(reference_pose(landmarks), rows)
+        found = self.keypoints(picture, phone_rows(speech.phones, frames)[::ROWS_PER_FRAME], rows, poses)
+        if anchor is None:
+            anchor = _first_silent(speech.activity, frames)
+        return relative(found[0], found[1], anchor)
+
+    def poses(self, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Head pose [T, 6] of every frame in OpenFace's units, from the reference's own and feature rows [T, 4, 41]."""
+        drawn = torch.from_numpy(draw(reference)).float()[None, None]
+        return in_units(self.audio2pose(drawn, torch.from_numpy(rows)))[: len(rows)].numpy()
+
+    def keypoints(self, picture: Tensor, phones: np.ndarray, rows: np.ndarray, poses: np.ndarray) -> tuple[Keypoints, Keypoints]:
+        """The source's keypoints, and the regressed ones of every frame (before transfer).
+
+        picture [1, 3, 256, 256]; phones int64 [T]; rows [T, 4, 41]; poses [T, 6]. Beyond the clip: silence, zeros, the edge's pose.
+        """
+        source, feature_map = self.detector(picture)
+        phones = np.pad(phones, REACH, constant_values=SIL)
+        rows = np.pad(rows, ((REACH, REACH), (0, 0), (0, 0)))
+        poses = np.pad(poses, ((REACH, REACH), (0, 0)), mode="edge")
+        encoder, decoder = [], []
+        for first in range(0, len(phones), STEPS):
+            part = slice(first, first + STEPS)
+            pictures = torch.from_numpy(np.stack([draw(pose) for pose in poses[part]]))[:, None].float()
+            encoder.append(self.transformer.encoder_tokens(torch.from_numpy(phones[part]), pictures))
+            decoder.append(self.transformer.decoder_tokens(torch.from_numpy(rows[part]), feature_map))
+        seen, heard = (torch.cat(parts).unfold(0, 2 * REACH + 1, 1).transpose(1, 2) for parts in (encoder, decoder))
+        made = [self.transformer(seen[i : i + WINDOWS], heard[i : i + WINDOWS]) for i in range(0, len(seen), WINDOWS)]
+        return source, Keypoints(torch.cat([m.values for m in made]), torch.cat([m.jacobians for m in made]))
+
+    @torch.inference_mode()
+    def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseMotion]]:
+        """Published frames [1, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256] one by one, each with its dense motion."""
+        encoded, source = self.generator.encode(picture), self.detector(picture)[0]
+        stop = motion.frames if stop is None else min(stop, motion.frames)
+        for first in range(start, stop, BATCH):
+            last = min(first + BATCH, stop)
+            driving = Keypoints(torch.from_numpy(motion.values[first:last]), torch.from_numpy(motion.jacobians[first:last]))
+            moved = self.generator.motion(encoded, source, driving)
+            for i in range(last - first):
+                one = DenseMotion(moved.flow[i : i + 1], moved.occlusion[i : i + 1])
+                yield self.generator.render(encoded, one), one
+
+    @torch.inference_mode()
+    def render(self, portrait: Portrait, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+        """Frames start..stop of a motion as uint8 RGB [H, W, 3] at the portrait's own size."""
+        square = published_square(portrait.landmarks, portrait.picture.shape[:2])
+        canvas = Canvas(portrait.picture, square, SIZE, relight=False)
+        for painted, moved in self.square_frames(_tensor(cut(portrait.picture, square, SIZE)), motion, start, stop):
+            hidden = torch.nn.functional.interpolate(1 - moved.occlusion, size=(SIZE, SIZE), mode="bilinear")
+            yield canvas.compose(_from_edges(moved.flow[0]), hidden[0, 0].numpy(), painted[0].numpy())
+
+
+def relative(source: Keypoints, driving: Keypoints, anchor: int) -> Motion:
+    """Relative motion transfer: kp_src + (d_t - d_0); (J_t J_0^-1) J_src."""
+    values = source.values + (driving.values - driving.values[anchor])
+    jacobians = driving.jacobians @ torch.linalg.inv(driving.jacobians[anchor]) @ source.jacobians
+    return Motion(values.numpy(), jacobians.numpy(), anchor)
+
+
+def _tensor(picture: np.ndarray) -> Tensor:
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
+
+
+def _first_silent(activity: np.ndarray, frames: int) -> int:
+    silent = np.flatnonzero(activity[: frames * ROWS_PER_FRAME : ROWS_PER_FRAME] < 0.5)
+    return int(silent[0]) if len(silent) else 0
+
+
+def _from_edges(flow: Tensor) -> np.ndarray:
+    """A flow [h, w, 2] over the corner-aligned grid as the same movement over pixels' centres."""
+    height, width, _ = flow.shape
+    return (flow - corner_grid(height, width, flow) + grid(height, width, flow)).numpy()
+
+
+@functools.cache
+def _load() -> PaperEngine:
+    facts = checkpoints.card(NAME, PARTS[1]).config
+    align_corners, exact = bool(facts.get("align_corners", False)), pitch_method() == "harvest"
+    modules = KeypointDetector(), Generator(align_corners=align_corners), PaperTransformer(), AudioToPose()
+    for module, part in zip(modules, PARTS, strict=True):
+        module.load_state_dict(checkpoints.load(NAME, part), strict=True)
+    return PaperEngine(*modules, tuple(checkpoints.sha256(NAME, part) for part in PARTS), exact_pitch=exact)
