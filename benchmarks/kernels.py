@@ -66,6 +66,44 @@ def _plans() -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
             plans += [(warp._warp_forward, some, modes), (warp._warp_backward, some, modes)]
         some = dict.fromkeys(("masks", "maps", "flow", "grad", "grad_masks"), kind) | dict.fromkeys(("logsum", "grad_maps"), "fp32")
         plans += [(motion._blend_forward, some, {"BLOCK": 256}), (motion._blend_backward, some, {"BLOCK": 256})]
+        plans += _norms_and_attention(kind) + _memory_and_distances(kind)
+    return plans
+
+
+def _norms_and_attention(kind: str) -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
+    """At AVCT's published sizes: width 512, 8 heads of 64, windows of 11 steps; attention also at lengths that fill its tiles."""
+    from kernels.attention import kernel as attention
+    from kernels.residual_norm import kernel as norm
+    from kernels.window_attention import kernel as window
+
+    some = dict.fromkeys(("x", "residual", "weight", "bias", "out", "grad", "grad_x"), kind) | dict.fromkeys(("mean", "scale", "grad_weight", "grad_bias"), "fp32")
+    plans: list[tuple[Any, dict[str, str], dict[str, Any]]] = []
+    plans += [(norm._norm_forward, some, {"EPS": 1e-5, "ROWS": norm.TILE // 512, "BLOCK": 512}), (norm._norm_backward, some, {"ROWS": norm.TILE // 512, "BLOCK": 512})]
+    some = dict.fromkeys(("q", "k", "v", "pq", "pk", "pv", "out"), kind)
+    terms = {"SCALE": 0.125, "HAS_PQ": True, "HAS_PK": True, "HAS_PV": True, "WIDTH": 64}
+    plans += [(window._window_every, some, terms | {"UPCAST": False, "STEPS": 16}), (window._window_centre, some, terms | {"WINDOWS": window.WINDOWS})]
+    some = dict.fromkeys(("grad", "q", "k", "v", "out", "grad_q", "grad_k", "grad_v"), kind) | {"seen": "i1", "logsum": "fp32", "mean": "fp32"}
+    mine, walked = attention.LONG_NARROW[4 if kind == "fp32" else 2] if kind != "fp32" else attention.LONG[4]
+    modes = {"SCALE": 0.125, "HAS_MASK": True, "CAUSAL": True, "UPCAST": False, "WIDTH": 64}
+    own_q, own_k = modes | {"ROWS": mine, "COLUMNS": walked}, modes | {"ROWS": walked, "COLUMNS": mine}
+    return [*plans, (attention._attention_forward, some, own_q), (attention._attention_backward_queries, some, own_q), (attention._attention_backward_keys, some, own_k)]
+
+
+def _memory_and_distances(kind: str) -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
+    """SyncTalkFace's memory, and the 31 distances of the published and of this project's protocol."""
+    from kernels.memory_read import kernel as memory
+    from kernels.sync_distance import kernel as sync
+
+    own = ("query", "keys", "values", "recall", "address", "grad_recall", "grad_address", "grad_query", "grad_keys", "grad_values")
+    some = dict.fromkeys(own, kind) | dict.fromkeys(("cosine", "stats", "key_norm", "slope", "grad_cosine"), "fp32")
+    sizes, kappa = {"SLOTS": memory.SLOTS, "WIDTH": memory.WIDTH}, {"KAPPA": 16.0}
+    plans: list[tuple[Any, dict[str, str], dict[str, Any]]] = []
+    plans += [(memory._memory_cosines, some, sizes), (memory._memory_recall, some, sizes | kappa), (memory._memory_slopes, some, sizes)]
+    plans += [(memory._memory_query_backward, some, sizes | kappa), (memory._memory_slots_backward, some, sizes | kappa | {"ROWS": memory.ROWS})]
+    some = dict.fromkeys(("video", "audio", "own", "other", "grad_own"), kind) | dict.fromkeys(("out", "grad", "distance"), "fp32")
+    for zeros in (False, True):
+        modes = {"ZEROS": zeros, "OFFSETS": sync.OFFSETS, "WIDTH": sync.WIDTH}
+        plans += [(sync._sync_forward, some, modes), *((sync._sync_backward, some, modes | {"MIRRORED": mirrored}) for mirrored in (False, True))]
     return plans
 
 
@@ -81,13 +119,18 @@ def _compile(kernel: Any, pointers: dict[str, str], constants: dict[str, Any], c
     built = triton.compile(ASTSource(kernel, kinds, constexprs=places, attrs=hints), target=GPUTarget("cuda", capability, 32))
     return {
         "kernel": kernel.__name__.strip("_"),
-        "storage": pointers.get("feature", pointers.get("masks")),
+        "storage": next(pointers[name] for name in kernel.arg_names if pointers.get(name) in ("fp16", "bf16")) if _short(kernel, pointers) else "fp32",
         "constants": constants,
         "gpu": TARGETS[capability][0],
         "shared_bytes": built.metadata.shared,
         "shared_limit": TARGETS[capability][1],
         **_resources(built.asm["ptx"], capability),
     }
+
+
+def _short(kernel: Any, pointers: dict[str, str]) -> bool:
+    """Whether the kernel stores anything in sixteen bits."""
+    return any(pointers.get(name) in ("fp16", "bf16") for name in kernel.arg_names)
 
 
 def _resources(ptx: str, capability: int) -> dict[str, int]:
