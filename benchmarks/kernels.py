@@ -86,7 +86,8 @@ def _norms_and_attention(kind: str) -> list[tuple[Any, dict[str, str], dict[str,
     mine, walked = attention.LONG_NARROW[4 if kind == "fp32" else 2] if kind != "fp32" else attention.LONG[4]
     modes = {"SCALE": 0.125, "HAS_MASK": True, "CAUSAL": True, "UPCAST": False, "WIDTH": 64}
     own_q, own_k = modes | {"ROWS": mine, "COLUMNS": walked}, modes | {"ROWS": walked, "COLUMNS": mine}
-    return [*plans, (attention._attention_forward, some, own_q), (attention._attention_backward_queries, some, own_q), (attention._attention_backward_keys, some, own_k)]
+    by_query = attention._attention_forward, attention._attention_backward_means, attention._attention_backward_queries
+    return [*plans, *((kernel, some, own_q) for kernel in by_query), (attention._attention_backward_keys, some, own_k)]
 
 
 def _memory_and_distances(kind: str) -> list[tuple[Any, dict[str, str], dict[str, Any]]]:

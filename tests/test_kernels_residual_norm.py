@@ -13,7 +13,7 @@ from kernels import residual_norm as door
 from kernels.residual_norm import reference
 
 ROOT = Path(__file__).parent.parent
-SHAPES = [(3, 128), (2, 5, 512), (1, 1), (7, 3), (65, 33), (2, 3, 17), (4, 1000), (1, 3000)]
+SHAPES = [(3, 128), (2, 5, 512), (1, 2), (7, 3), (65, 33), (2, 3, 17), (4, 1000), (1, 3000)]
 
 
 def inputs(shape: tuple[int, ...]) -> list[Tensor]:
@@ -54,9 +54,12 @@ def test_rows_far_from_zero_keep_their_digits() -> None:
     assert (found - truth).abs().max() < 1e-3  # a variance as E[z^2] - E[z]^2 would be wrong by a tenth
 
 
-def test_a_row_of_one_value_is_the_bias() -> None:
-    x, bias = torch.full((3, 8), 7.0), torch.arange(8.0)
-    assert torch.equal(operator(x, -x, torch.ones(8), bias), bias.expand(3, 8))
+@pytest.mark.parametrize("width", [1, 8])
+def test_a_row_of_one_value_is_the_bias(width: int) -> None:
+    x, bias = torch.full((3, width), 7.0, requires_grad=True), torch.arange(float(width))
+    found = operator(x, torch.full((3, width), 0.3), torch.ones(width), bias)
+    assert torch.equal(found, bias.expand(3, width))
+    assert not torch.autograd.grad(found.sum(), x)[0].any()
 
 
 @pytest.mark.parametrize("shape", [(0, 8), (2, 0, 8), (3, 0)], ids=lambda shape: "x".join(map(str, shape)))

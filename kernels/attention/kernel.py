@@ -92,7 +92,7 @@ def _attention_backward_means(
     upstream = _tile(grad + pair * queries * width, row, queries, width, UPCAST, WIDTH)
     level = tl.load(logsum + pair * queries + row, mask=row < queries, other=0.0)
     level = tl.where(level > -3.0e38, level, 0.0)  # a query that sees nothing: its scores are -inf already
-    middle = tl.zeros((ROWS,), tl.float32)
+    middle = tl.zeros((ROWS, COLUMNS), tl.float32)
     last = tl.minimum(keys, first + ROWS) if CAUSAL else keys
     for start in range(0, last, COLUMNS):
         column = start + tl.arange(0, COLUMNS)
@@ -100,8 +100,8 @@ def _attention_backward_means(
         value = _tile(v + pair * keys * width, column, keys, width, UPCAST, WIDTH)
         score = _scores(query, key, sees, row[:, None], column[None, :], queries, keys, SCALE, HAS_MASK, CAUSAL)
         share = tl.exp(score - level[:, None])
-        middle += tl.sum(share * tl.dot(upstream, tl.trans(value), input_precision="ieee"), 1)
-    tl.store(mean + pair * queries + row, middle, mask=row < queries)
+        middle += share * tl.dot(upstream, tl.trans(value), input_precision="ieee")
+    tl.store(mean + pair * queries + row, tl.sum(middle, 1), mask=row < queries)
 
 
 @triton.jit
