@@ -45,7 +45,9 @@ def test_forward_and_backward_equal_the_reference(shape: tuple[int, ...], dtype:
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize("masked", [False, True], ids=["open", "masked"])
 @pytest.mark.parametrize("causal", [False, True], ids=["both ways", "causal"])
-@pytest.mark.parametrize("shape", [(2, 2, 11, 11, 16), (2, 1, 70, 33, 17), (1, 2, 33, 70, 8)], ids=lambda shape: NAMES(map(str, shape)))
+@pytest.mark.parametrize(
+    "shape", [(2, 2, 11, 11, 16), (2, 1, 70, 33, 17), (1, 2, 33, 70, 8)], ids=lambda shape: NAMES(map(str, shape))
+)
 def test_masks_equal_the_reference(shape: tuple[int, ...], causal: bool, masked: bool, dtype: torch.dtype) -> None:
     mask = half_seen(shape[0], shape[3]) if masked else None
     agree(
@@ -84,7 +86,9 @@ def test_scores_that_are_large() -> None:
     assert torch.allclose(out, reference.attention(*given), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(0, 2, 3, 4, 8), (2, 0, 3, 4, 8), (2, 1, 0, 4, 8), (2, 1, 3, 0, 8)], ids=lambda shape: NAMES(map(str, shape)))
+@pytest.mark.parametrize(
+    "shape", [(0, 2, 3, 4, 8), (2, 0, 3, 4, 8), (2, 1, 0, 4, 8), (2, 1, 3, 0, 8)], ids=lambda shape: NAMES(map(str, shape))
+)
 def test_nothing_in_zeros_out(shape: tuple[int, ...]) -> None:
     leaves = [tensor.float().requires_grad_() for tensor in inputs(*shape)]
     for call in (lambda *t: door.operator(*t, None, False)[0], reference.attention):

@@ -13,7 +13,7 @@ from kernels import residual_norm as door
 from kernels.residual_norm import reference
 
 ROOT = Path(__file__).parent.parent
-SHAPES = [(3, 128), (2, 5, 512), (1, 2), (7, 3), (65, 33), (2, 3, 17), (4, 1000), (1, 3000)]
+SHAPES = [(3, 128), (2, 5, 512), (1, 5), (7, 3), (65, 33), (2, 3, 17), (4, 1000), (1, 3000)]
 
 
 def inputs(shape: tuple[int, ...]) -> list[Tensor]:
@@ -64,7 +64,11 @@ def test_a_row_of_one_value_is_the_bias(width: int) -> None:
 
 @pytest.mark.parametrize("shape", [(0, 8), (2, 0, 8), (3, 0)], ids=lambda shape: "x".join(map(str, shape)))
 def test_nothing_in_nothing_out(shape: tuple[int, ...]) -> None:
-    leaves = [torch.randn(shape, requires_grad=True), torch.randn(shape, requires_grad=True), *torch.ones(2, shape[-1]).requires_grad_().unbind()]
+    leaves = [
+        torch.randn(shape, requires_grad=True),
+        torch.randn(shape, requires_grad=True),
+        *torch.ones(2, shape[-1]).requires_grad_().unbind(),
+    ]
     found = operator(*leaves)
     assert found.shape == shape
     grads = torch.autograd.grad(found.sum(), leaves)

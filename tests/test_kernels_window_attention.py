@@ -14,7 +14,14 @@ from kernels import window_attention as door
 from kernels.window_attention import reference
 
 ROOT = Path(__file__).parent.parent
-SHAPES = [(3, 5, 2, 64), (17, 5, 1, 32), (1, 0, 2, 16), (5, 1, 3, 7), (2, 8, 1, 33), (33, 2, 1, 1)]  # windows, reach, heads, width
+SHAPES = [
+    (3, 5, 2, 64),
+    (17, 5, 1, 32),
+    (1, 0, 2, 16),
+    (5, 1, 3, 7),
+    (2, 8, 1, 33),
+    (33, 2, 1, 1),
+]  # windows, reach, heads, width
 NAMES = "{0[0]}x{0[1]}x{0[2]}x{0[3]}".format
 
 
@@ -62,7 +69,9 @@ def test_windows_written_out_give_the_same(centre: bool) -> None:
     parts = []
     for t in range(windows):
         here, there = tokens[t : t + steps] + positions, others[t : t + steps] + positions
-        q, k, v = ((x @ m.T).reshape(steps, heads, width).transpose(0, 1) for x, m in zip((here, there, there), maps, strict=True))
+        q, k, v = (
+            (x @ m.T).reshape(steps, heads, width).transpose(0, 1) for x, m in zip((here, there, there), maps, strict=True)
+        )
         parts.append(F.scaled_dot_product_attention(q, k, v).transpose(0, 1))
     expected = torch.stack(parts)[:, reach] if centre else torch.stack(parts)
     q, k, v = ((x @ m.T).unflatten(-1, (heads, width)) for x, m in zip((tokens, others, others), maps, strict=True))
@@ -79,14 +88,14 @@ def test_scores_that_are_large(centre: bool) -> None:
     assert torch.allclose(found, reference.window_attention(*given, reach=3, centre=centre), rtol=1e-3, atol=1e-3)
 
 
-def test_nothing_in_nothing_out() -> None:
-    for windows, heads in ((0, 2), (3, 0)):
-        for centre in (False, True):
-            leaves = [None if tensor is None else tensor.float().requires_grad_() for tensor in inputs(windows, 2, heads, 8)]
-            for call in (lambda *t: door.operator(*t, 2, centre), lambda *t: reference.window_attention(*t, reach=2, centre=centre)):  # noqa: B023 (called here)
-                found = call(*leaves)
-                assert found.shape == (windows, *(() if centre else (5,)), heads, 8)
-                assert not any(grad.any() for grad in torch.autograd.grad(found.sum(), leaves))
+@pytest.mark.parametrize("centre", [False, True], ids=["every", "centre"])
+@pytest.mark.parametrize(("windows", "heads"), [(0, 2), (3, 0)])
+def test_nothing_in_nothing_out(windows: int, heads: int, centre: bool) -> None:
+    leaves = [tensor.float().requires_grad_() for tensor in inputs(windows, 2, heads, 8) if tensor is not None]
+    for call in (lambda *t: door.operator(*t, 2, centre), lambda *t: reference.window_attention(*t, reach=2, centre=centre)):
+        found = call(*leaves)
+        assert found.shape == (windows, *(() if centre else (5,)), heads, 8)
+        assert not any(grad.any() for grad in torch.autograd.grad(found.sum(), leaves))
 
 
 def test_the_reference_has_the_right_gradients() -> None:

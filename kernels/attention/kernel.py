@@ -16,7 +16,7 @@ from torch import Tensor
 from kernels import launch
 
 SHORT = 16  # rows of a tile, where its sequence is no longer
-LONG = {4: (16, 16), 2: (32, 16)}  # rows of the program's own tile and of the ones it walks, by bytes a number: what registers hold
+LONG = {4: (16, 16), 2: (32, 16)}  # else, by bytes a number: rows of a program's own tile and of those it walks
 LONG_NARROW = {4: (32, 16), 2: (32, 32)}  # the same for heads of up to 64 numbers
 
 

@@ -87,7 +87,9 @@ def forward(x: Tensor, residual: Tensor, weight: Tensor, bias: Tensor, eps: floa
     return out, mean, scale
 
 
-def backward(grad: Tensor, x: Tensor, residual: Tensor, weight: Tensor, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def backward(
+    grad: Tensor, x: Tensor, residual: Tensor, weight: Tensor, mean: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x (residual's is the same), weight and bias, in their types."""
     rows, width, constants = _sizes(x)
     programs = min(triton.cdiv(rows, constants["ROWS"]), PROGRAMS) if width else 0
