@@ -19,7 +19,7 @@ setup: .venv/.installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[world]' >/dev/null 2>&1 \
-		|| echo "no C++ compiler: F0 by WORLD is left out, the fast F0 stands in"
+		|| echo "WORLD could not be installed (it needs a C++ compiler): the fast F0 stands in"
 	touch $@
 
 clean:

@@ -83,11 +83,12 @@ def _norms_and_attention(kind: str) -> list[tuple[Any, dict[str, str], dict[str,
     terms = {"SCALE": 0.125, "HAS_PQ": True, "HAS_PK": True, "HAS_PV": True, "WIDTH": 64}
     plans += [(window._window_every, some, terms | {"UPCAST": False, "STEPS": 16}), (window._window_centre, some, terms | {"WINDOWS": window.WINDOWS})]
     some = dict.fromkeys(("grad", "q", "k", "v", "out", "grad_q", "grad_k", "grad_v"), kind) | {"seen": "i1", "logsum": "fp32", "mean": "fp32"}
-    mine, walked = attention.LONG_NARROW[4 if kind == "fp32" else 2] if kind != "fp32" else attention.LONG[4]
-    modes = {"SCALE": 0.125, "HAS_MASK": True, "CAUSAL": True, "UPCAST": False, "WIDTH": 64}
-    own_q, own_k = modes | {"ROWS": mine, "COLUMNS": walked}, modes | {"ROWS": walked, "COLUMNS": mine}
     by_query = attention._attention_forward, attention._attention_backward_means, attention._attention_backward_queries
-    return [*plans, *((kernel, some, own_q) for kernel in by_query), (attention._attention_backward_keys, some, own_k)]
+    modes = {"SCALE": 0.125, "HAS_MASK": True, "CAUSAL": True, "UPCAST": False, "WIDTH": 64}
+    for mine, walked in (attention.LONG_NARROW[4 if kind == "fp32" else 2], (attention.SHORT, attention.SHORT)):
+        plans += [(kernel, some, modes | {"ROWS": mine, "COLUMNS": walked}) for kernel in by_query]
+        plans += [(attention._attention_backward_keys, some, modes | {"ROWS": walked, "COLUMNS": mine})]
+    return plans
 
 
 def _memory_and_distances(kind: str) -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
@@ -120,18 +121,13 @@ def _compile(kernel: Any, pointers: dict[str, str], constants: dict[str, Any], c
     built = triton.compile(ASTSource(kernel, kinds, constexprs=places, attrs=hints), target=GPUTarget("cuda", capability, 32))
     return {
         "kernel": kernel.__name__.strip("_"),
-        "storage": next(pointers[name] for name in kernel.arg_names if pointers.get(name) in ("fp16", "bf16")) if _short(kernel, pointers) else "fp32",
+        "storage": next((pointers[name] for name in kernel.arg_names if pointers.get(name) in ("fp16", "bf16")), "fp32"),
         "constants": constants,
         "gpu": TARGETS[capability][0],
         "shared_bytes": built.metadata.shared,
         "shared_limit": TARGETS[capability][1],
         **_resources(built.asm["ptx"], capability),
     }
-
-
-def _short(kernel: Any, pointers: dict[str, str]) -> bool:
-    """Whether the kernel stores anything in sixteen bits."""
-    return any(pointers.get(name) in ("fp16", "bf16") for name in kernel.arg_names)
 
 
 def _resources(ptx: str, capability: int) -> dict[str, int]:

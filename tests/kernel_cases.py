@@ -1,12 +1,16 @@
 """What the kernel tests share: poisoned memory, and the tolerance that travels with the storage type."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+ROOT = Path(__file__).parent.parent
 GUARD = 64  # elements of NaN on either side of an input
 
 
@@ -61,3 +65,9 @@ def agree(
         error, floor = float((got - true).abs().max()), float((torch_own - true).abs().max())
         limit = 1e-5 * span if dtype == torch.float32 else 2 * max(floor, torch.finfo(dtype).eps * span / 4)
         assert error <= limit, f"{name}: error {error:.3g} over {limit:.3g}; torch's own {floor:.3g}"
+
+
+def keeps_clear_of_triton(program: str, operator: str) -> bool:
+    """Whether a fresh process that runs the program (an operator's door on CPU tensors) imports neither its kernel nor Triton."""
+    check = f"import sys, torch\n{program}\nsys.exit('kernels.{operator}.kernel' in sys.modules or 'triton' in sys.modules)"
+    return subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False).returncode == 0

@@ -25,6 +25,7 @@ jobs:
 
 @pytest.fixture(name="bucket")
 def bucket_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
     for name, value in servers.KEYS.items():
         monkeypatch.setenv(name, value)
     with servers.moto() as url:

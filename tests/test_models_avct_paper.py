@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import published
+from benchmarks import pipeline, published
 from models.avct.features import audio_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose
 from models.avct.paper.cpu import GrownConv, PairedConv, Winograd
@@ -16,6 +16,8 @@ from models.avct.paper.keypoints import KeypointDetector, Keypoints
 from models.avct.paper.pose import openface_angles, openface_rotation
 from models.avct.paper.pose_picture import draw
 from models.avct.paper.transformer import PaperTransformer
+from models.faces.crop import cut, published_square
+from models.types import Phone, Speech
 from parity import fill, near, needs_vectors, vectors
 
 
@@ -97,6 +99,26 @@ def test_one_pass_gives_the_frames_of_the_published_order() -> None:
     made = [(frame[0].permute(1, 2, 0) * 255).to(torch.uint8).numpy() for frame, _ in engine.square_frames(picture, relative(source, driving, 0))]
     same_frames(np.stack(made), before)
     assert before.std() > 5 and np.abs(before[0].astype(int) - before[-1]).max() > 5  # something moves
+
+
+def test_a_portrait_speaks_at_its_own_resolution() -> None:
+    detector, transformer, generator, audio2pose = filled()
+    engine, portrait = PaperEngine(detector, generator, transformer, audio2pose, exact_pitch=False), pipeline.portrait()
+    wave = np.concatenate([np.zeros(3200), 0.3 * np.sin(np.arange(6400) * 0.08), np.zeros(3200)]).astype(np.float32)
+    speech = Speech(wave, (Phone("AA", 0.2, 0.6),), (np.abs(wave.reshape(-1, 160)).max(1) > 0).astype(np.float32))
+    motion = engine.motion(portrait, speech)
+    assert motion.frames == speech.frames == 20 and motion.anchor == 0 and np.isfinite(motion.values).all()
+    assert engine.motion(portrait, speech, anchor=12).anchor == 12
+    square = published_square(portrait.landmarks, portrait.picture.shape[:2])
+    with torch.inference_mode():
+        own = engine.detector(torch.from_numpy(cut(portrait.picture, square, 256)).permute(2, 0, 1)[None].float() / 255)[0]
+    near(motion.values[0], own.values[0].numpy())  # the anchor is the portrait's own expression
+    near(motion.jacobians[0], own.jacobians[0].numpy())
+    frames = list(engine.render(portrait, motion, 9, 12))
+    assert len(frames) == 3 and all(frame.shape == portrait.picture.shape and frame.dtype == np.uint8 for frame in frames)
+    below = int(square.y + square.side / 2) + 2
+    assert np.array_equal(frames[1][below:], portrait.picture[below:])  # what lies outside the square is the portrait
+    assert not np.array_equal(frames[0], frames[2])
 
 
 @needs_vectors

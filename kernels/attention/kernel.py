@@ -45,6 +45,15 @@ def _scores(left, right, seen, row, column, queries, keys, SCALE: tl.constexpr, 
 
 
 @triton.jit
+def _asked(q, grad, logsum, pair, row, queries, width, UPCAST: tl.constexpr, WIDTH: tl.constexpr):
+    """A block of queries, their upstream gradients and their kept log-sum-exp."""
+    level = tl.load(logsum + pair * queries + row, mask=row < queries, other=0.0)
+    query = _tile(q + pair * queries * width, row, queries, width, UPCAST, WIDTH)
+    upstream = _tile(grad + pair * queries * width, row, queries, width, UPCAST, WIDTH)
+    return query, upstream, tl.where(level > -3.0e38, level, 0.0)  # a query that sees nothing: its scores are -inf already
+
+
+@triton.jit
 def _attention_forward(
     q, k, v, seen, out, logsum, heads, queries, keys, width,
     SCALE: tl.constexpr, HAS_MASK: tl.constexpr, CAUSAL: tl.constexpr, UPCAST: tl.constexpr,
@@ -88,10 +97,7 @@ def _attention_backward_means(
     sees = seen + pair // heads * keys
     first = tl.program_id(0) % blocks * ROWS
     row = first + tl.arange(0, ROWS)
-    query = _tile(q + pair * queries * width, row, queries, width, UPCAST, WIDTH)
-    upstream = _tile(grad + pair * queries * width, row, queries, width, UPCAST, WIDTH)
-    level = tl.load(logsum + pair * queries + row, mask=row < queries, other=0.0)
-    level = tl.where(level > -3.0e38, level, 0.0)  # a query that sees nothing: its scores are -inf already
+    query, upstream, level = _asked(q, grad, logsum, pair, row, queries, width, UPCAST, WIDTH)
     middle = tl.zeros((ROWS, COLUMNS), tl.float32)
     last = tl.minimum(keys, first + ROWS) if CAUSAL else keys
     for start in range(0, last, COLUMNS):
@@ -115,10 +121,7 @@ def _attention_backward_queries(
     sees = seen + pair // heads * keys
     first = tl.program_id(0) % blocks * ROWS
     row = first + tl.arange(0, ROWS)
-    query = _tile(q + pair * queries * width, row, queries, width, UPCAST, WIDTH)
-    upstream = _tile(grad + pair * queries * width, row, queries, width, UPCAST, WIDTH)
-    level = tl.load(logsum + pair * queries + row, mask=row < queries, other=0.0)
-    level = tl.where(level > -3.0e38, level, 0.0)  # a query that sees nothing: its scores are -inf already
+    query, upstream, level = _asked(q, grad, logsum, pair, row, queries, width, UPCAST, WIDTH)
     middle = tl.load(mean + pair * queries + row, mask=row < queries, other=0.0)
     found = tl.zeros((ROWS, WIDTH), tl.float32)
     last = tl.minimum(keys, first + ROWS) if CAUSAL else keys
@@ -150,10 +153,7 @@ def _attention_backward_keys(
     to_value = tl.zeros((COLUMNS, WIDTH), tl.float32)
     for start in range(first // ROWS * ROWS if CAUSAL else 0, queries, ROWS):
         row = start + tl.arange(0, ROWS)
-        query = _tile(q + pair * queries * width, row, queries, width, UPCAST, WIDTH)
-        upstream = _tile(grad + pair * queries * width, row, queries, width, UPCAST, WIDTH)
-        level = tl.load(logsum + pair * queries + row, mask=row < queries, other=0.0)
-        level = tl.where(level > -3.0e38, level, 0.0)
+        query, upstream, level = _asked(q, grad, logsum, pair, row, queries, width, UPCAST, WIDTH)
         middle = tl.load(mean + pair * queries + row, mask=row < queries, other=0.0)
         score = _scores(key, query, sees, row[None, :], column[:, None], queries, keys, SCALE, HAS_MASK, CAUSAL)
         share = tl.exp(score - level[None, :])

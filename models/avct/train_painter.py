@@ -22,11 +22,10 @@ from models.avct.augment import Colour, HeadMove, View, mouth_weight, sample, to
 from models.avct.dense_motion import grid
 from models.avct.discriminator import MouthDiscriminator, cut_mouths, discriminator_loss, generator_loss
 from models.avct.generator import Generator, GeneratorConfig, Rendered
-from models.avct.train_renderer import MOVE_RATE, Pairs, edge_l1, gains, pyramid_l1
+from models.avct.train_renderer import MOVE_RATE, Pairs, edge_l1, follow, gains, pyramid_l1
 from models.corpus import Corpus
 
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
-MOTION_RATE = 1.0  # of the learning rate, for the dense motion
 ADVERSARY = 0.5  # how hard the discriminator pulls at the last layer, against reconstruction
 HEAD_START = 40  # steps in which only the discriminator listens to it
 CLOSED, OPEN = 0.012, 0.04  # openings, in widths of the face
@@ -40,20 +39,12 @@ class OpeningPairs(Pairs):
         self.opening = kp.mouth_opening(self.values)
         self.inner = np.asarray(corpus.landmarks)[:, list(INNER_LIPS), :2]
 
-    def batch_with_inside(
-        self, count: int
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
+    def batch_with_inside(self, count: int) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor, Tensor]:
         """As `batch`, and the inside of the driving lips [B, 1, S, S], and whether the source is closed [B]."""
         clips = [self.corpus.clips[i] for i in self.random.integers(len(self.corpus.clips), size=count)]
         source = np.array([self._pick(c.first_frame, c.frames, closed=self.random.random() < 0.65) for c in clips])
-        driving = np.array(
-            [self._pick(c.first_frame, c.frames, closed=None if self.random.random() < 0.3 else False) for c in clips]
-        )
-        view, colour, move = (
-            View(count, self.generator),
-            Colour(count, self.generator),
-            HeadMove(count, self.generator, MOVE_RATE),
-        )
+        driving = np.array([self._pick(c.first_frame, c.frames, closed=None if self.random.random() < 0.3 else False) for c in clips])
+        view, colour, move = View(count, self.generator), Colour(count, self.generator), HeadMove(count, self.generator, MOVE_RATE)
         points = grid(self.size, self.size, torch.zeros(1)).reshape(1, -1, 2).expand(count, -1, 2)
         seen = colour(sample(to_tensor(self.corpus.face[source]), view.place(points), self.size))
         shown = colour(sample(to_tensor(self.corpus.face[driving]), view.place(points + move.displacement(points)), self.size))
@@ -112,16 +103,11 @@ class Finishing:
         kept = out / "painter.pt"
         state = torch.load(kept if kept.exists() else out / "renderer.pt", weights_only=True)
         model.load_state_dict(state["model" if kept.exists() else "average"], strict=True)
-        moving, painting = (
-            list(model.motion.parameters()),
-            [p for n, p in model.named_parameters() if not n.startswith("motion.")],
-        )
-        groups = [{"params": painting, "scale": 1.0}, {"params": moving, "scale": MOTION_RATE}]
         made = cls(
             model,
             copy.deepcopy(model).eval(),
             judge,
-            torch.optim.Adam(groups, rate, betas=(0.5, 0.99)),
+            torch.optim.Adam(model.parameters(), rate, betas=(0.5, 0.99)),
             torch.optim.Adam(judge.parameters(), 2 * rate, betas=(0.5, 0.99)),
         )
         if kept.exists():
@@ -139,9 +125,7 @@ class Finishing:
     def pace(self, rate: float, share: float) -> None:
         """Set learning rates for the share of the time that has passed: a short rise, then a cosine."""
         now = rate * min(1.0, (self.step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        for group in self.optimiser.param_groups:
-            group["lr"] = now * group["scale"]
-        self.judging.param_groups[0]["lr"] = 2 * now
+        self.optimiser.param_groups[0]["lr"], self.judging.param_groups[0]["lr"] = now, 2 * now
 
     def update(self, pairs: OpeningPairs, batch: int) -> dict[str, float]:
         """One step of the renderer and one of the discriminator; their losses."""
@@ -163,16 +147,8 @@ class Finishing:
         judged.backward()
         self.judging.step()
         self.step += 1
-        decay = min(0.997, self.step / (self.step + 20))
-        with torch.no_grad():
-            for slow, fast in zip(self.average.state_dict().values(), self.model.state_dict().values(), strict=True):
-                slow.copy_(torch.lerp(slow, fast, 1 - decay) if slow.is_floating_point() else fast)
-        return {
-            "loss": float(loss.detach()),
-            "against": float(against.detach()),
-            "judged": float(judged.detach()),
-            "share": float(share),
-        }
+        follow(self.average, self.model, min(0.997, self.step / (self.step + 20)))
+        return {"loss": float(loss.detach()), "against": float(against.detach()), "judged": float(judged.detach()), "share": float(share)}
 
 
 def balance(loss: Tensor, against: Tensor, weight: Tensor) -> float:

@@ -120,6 +120,13 @@ def _gain(made: Tensor, held: Tensor, target: Tensor) -> float:
     return float((psnr(made, target) - psnr(held, target)).mean())
 
 
+@torch.no_grad()
+def follow(average: Generator, model: Generator, decay: float) -> None:
+    """Let the running average come nearer to the model by 1 - decay; counters are taken over."""
+    for slow, fast in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        slow.copy_(torch.lerp(slow, fast, 1 - decay) if slow.is_floating_point() else fast)
+
+
 def train(cache: Path, out: Path, seconds: float, *, batch: int = 8, rate: float = 6e-4, threads: int = 1, seed: int = 1) -> dict:
     """Train for a fixed time, checkpointing to `out`; goes on from a checkpoint that is there. Returns the last figures."""
     torch.set_num_threads(threads)
@@ -155,9 +162,7 @@ def train(cache: Path, out: Path, seconds: float, *, batch: int = 8, rate: float
         optimiser.step()
         step += 1
         decay = min(0.998, step / (step + 20))
-        with torch.no_grad():
-            for slow, fast in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-                slow.copy_(torch.lerp(slow, fast, 1 - decay) if slow.is_floating_point() else fast)
+        follow(average, model, decay)
         if time.monotonic() - saved > 180:
             saved = time.monotonic()
             _save(kept, model, average, optimiser, step, now)

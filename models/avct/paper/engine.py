@@ -20,18 +20,17 @@ from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, 
 from models.avct.paper.audio2pose import AudioToPose, in_units
 from models.avct.paper.blocks import corner_grid
 from models.avct.paper.cpu import prepared
-from models.avct.paper.generator import Generator
-from models.avct.paper.generator import Motion as DenseMotion
+from models.avct.paper.generator import DenseFlow, Generator
 from models.avct.paper.keypoints import KeypointDetector, Keypoints
 from models.avct.paper.pose import reference_pose
 from models.avct.paper.pose_picture import draw
 from models.avct.paper.transformer import REACH, PaperTransformer
 from models.avct.phonemes import SIL
 from models.faces.crop import cut, published_square
+from models.imports import PAPER
 from models.types import Motion, Portrait, Speech
 
 NAME, SIZE = "avct", 256
-PARTS = ("paper-detector", "paper-generator", "paper-transformer", "paper-audio2pose")
 STEPS = 32  # steps whose tokens are encoded in a call
 WINDOWS = 64  # windows a call of the transformer
 BATCH = 8  # frames a call of the dense motion; the renderer takes them one by one, which its caches like better
@@ -97,7 +96,7 @@ class PaperEngine:
         return source, Keypoints(torch.cat([m.values for m in made]), torch.cat([m.jacobians for m in made]))
 
     @torch.inference_mode()
-    def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseMotion]]:
+    def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseFlow]]:
         """Published frames [1, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256] one by one, each with its dense motion."""
         encoded, source = self.generator.encode(picture), self.detector(picture)[0]
         stop = motion.frames if stop is None else min(stop, motion.frames)
@@ -106,7 +105,7 @@ class PaperEngine:
             driving = Keypoints(torch.from_numpy(motion.values[first:last]), torch.from_numpy(motion.jacobians[first:last]))
             moved = self.generator.motion(encoded, source, driving)
             for i in range(last - first):
-                one = DenseMotion(moved.flow[i : i + 1], moved.occlusion[i : i + 1])
+                one = DenseFlow(moved.flow[i : i + 1], moved.occlusion[i : i + 1])
                 yield self.generator.render(encoded, one), one
 
     @torch.inference_mode()
@@ -143,9 +142,9 @@ def _from_edges(flow: Tensor) -> np.ndarray:
 
 @functools.cache
 def _load() -> PaperEngine:
-    facts = checkpoints.card(NAME, PARTS[1]).config
+    facts = checkpoints.card(NAME, "paper-generator").config
     align_corners, exact = bool(facts.get("align_corners", False)), pitch_method() == "harvest"
     modules = KeypointDetector(), Generator(align_corners=align_corners), PaperTransformer(), AudioToPose()
-    for module, part in zip(modules, PARTS, strict=True):
+    for module, part in zip(modules, PAPER, strict=True):
         module.load_state_dict(checkpoints.load(NAME, part), strict=True)
-    return PaperEngine(*modules, tuple(checkpoints.sha256(NAME, part) for part in PARTS), exact_pitch=exact)
+    return PaperEngine(*modules, tuple(checkpoints.sha256(NAME, part) for part in PAPER), exact_pitch=exact)

@@ -24,7 +24,7 @@ class Source(NamedTuple):
     feature: Tensor  # [1, 256, 64, 64]
 
 
-class Motion(NamedTuple):
+class DenseFlow(NamedTuple):
     """Where each place of a frame lies in the source [B, 64, 64, 2], and how much of it is seen there [B, 1, 64, 64]."""
 
     flow: Tensor
@@ -42,14 +42,14 @@ class DenseMotion(nn.Module):
         self.occlusion = nn.Conv2d(self.hourglass.channels, 1, 7, padding=3)
         self.down = AntiAliased(3)
 
-    def forward(self, small: Tensor, source: Keypoints, driving: Keypoints) -> Motion:
+    def forward(self, small: Tensor, source: Keypoints, driving: Keypoints) -> DenseFlow:
         """small: the source at quarter size, [B or 1, 3, 64, 64]; keypoints of both, [B, ...]."""
         height, width = small.shape[-2:]
         entered = sparse_input(small, source, driving, align_corners=self.align_corners)
         feature = self.hourglass(entered)
         motions = sparse_motions(source, driving, height, width)
         masks = torch.softmax(self.mask(feature), dim=1)
-        return Motion(torch.einsum("bkhw,bkhwc->bhwc", masks, motions), torch.sigmoid(self.occlusion(feature)))
+        return DenseFlow(torch.einsum("bkhw,bkhwc->bhwc", masks, motions), torch.sigmoid(self.occlusion(feature)))
 
 
 def sparse_motions(source: Keypoints, driving: Keypoints, height: int, width: int) -> Tensor:
@@ -103,12 +103,12 @@ class Generator(nn.Module):
             feature = block(feature)
         return Source(self.dense_motion_network.down(picture), feature)
 
-    def motion(self, encoded: Source, source: Keypoints, driving: Keypoints) -> Motion:
+    def motion(self, encoded: Source, source: Keypoints, driving: Keypoints) -> DenseFlow:
         """Dense motion of driving keypoints [B, ...]; the source's may be those of one picture."""
         source = Keypoints(source.values.expand_as(driving.values), source.jacobians.expand_as(driving.jacobians))
         return self.dense_motion_network(encoded.small, source, driving)
 
-    def render(self, encoded: Source, motion: Motion) -> Tensor:
+    def render(self, encoded: Source, motion: DenseFlow) -> Tensor:
         """Frames [B, 3, 256, 256] in [0, 1]."""
         feature = encoded.feature.expand(len(motion.flow), -1, -1, -1)
         feature = self.bottleneck(warp(feature, motion.flow, motion.occlusion, align_corners=self.align_corners))
@@ -116,7 +116,7 @@ class Generator(nn.Module):
             feature = block(feature)
         return torch.sigmoid(self.final(feature))
 
-    def forward(self, picture: Tensor, source: Keypoints, driving: Keypoints) -> tuple[Tensor, Motion]:
+    def forward(self, picture: Tensor, source: Keypoints, driving: Keypoints) -> tuple[Tensor, DenseFlow]:
         """Frames and their motion from source pictures [B, 3, 256, 256]."""
         encoded = self.encode(picture)
         motion = self.motion(encoded, source, driving)
