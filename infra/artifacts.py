@@ -1,12 +1,11 @@
 """Artifacts: immutable bytes named by their SHA-256, in an object store, with local copies."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import AlreadyThere, StoreError
 from infra.settings import Settings
-from infra.store import Store, open_store, sha256_of
+from infra.store import Store, beside, open_store, sha256_of
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Artifacts:
         """A local copy of an artifact, its hash checked when it is fetched."""
         place = self.cache / digest[:2] / digest
         if not place.exists():
-            fresh = place.with_name(f"{digest}.{os.getpid()}")
+            fresh = beside(place)
             self.store.download(f"sha256/{digest[:2]}/{digest}", fresh)
             found = sha256_of(fresh)
             if found != digest:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlparse
+from uuid import uuid4
 
 from infra.errors import AccessDenied, AlreadyThere, ObjectMissing, StoreError, StoreUnavailable
 from infra.settings import Settings, get_settings
@@ -95,6 +96,11 @@ def within(base: str, place: str) -> str:
     return f"s3://{home.netloc}/{key}" + ("/" if place.endswith("/") else "")
 
 
+def beside(path: Path) -> Path:
+    """A name of its own next to `path`, to write to before it is renamed; writers in other threads and processes get others."""
+    return path.with_name(f".incoming-{uuid4().hex}")
+
+
 def fetch(url: str, target: Path, settings: Settings | None = None, base: str = "") -> None:
     """Copy an input, named by `s3://...` or a path (relative to `base`), to a local file."""
     store_url, key = split_url(within(base, url) if base else url)
@@ -168,7 +174,7 @@ class FolderStore:
     def download(self, key: str, path: Path) -> None:
         """Copy the file."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".incoming-{os.getpid()}-{path.name}")
+        fresh = beside(path)
         try:
             with self._open(key) as data, fresh.open("wb") as out:
                 shutil.copyfileobj(data, out, CHUNK)
@@ -299,7 +305,7 @@ class S3Store:
     def download(self, key: str, path: Path) -> None:
         """Download to a file beside the target, then rename."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".incoming-{os.getpid()}-{path.name}")
+        fresh = beside(path)
         try:
             self._call("reading", key, lambda: self._client.download_file(self.bucket, self._key(key), str(fresh), Config=self._transfer))
             fresh.replace(path)

@@ -1,13 +1,11 @@
 """Inputs: found and hashed once at preflight, kept as artifacts at submission, fetched by hash by whoever works on the job."""
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from db import ledger
 from infra.settings import Settings
-from infra.store import fetch, sha256_of
+from infra.store import beside, fetch, sha256_of
 from tasks.stages import Work
 
 ROLES = ("portrait", "script", "audio", "transcript")
@@ -32,7 +30,7 @@ def bring(place: str, base: str, settings: Settings) -> Input:
     """Fetch an input into the cache, named by its hash. Raises StoreError."""
     folder = settings.cache / "inputs"
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = folder / f".{hashlib.sha256(place.encode()).hexdigest()[:24]}-{os.getpid()}"
+    fresh = beside(folder / "input")
     try:
         fetch(place, fresh, settings, base)
         digest, size = sha256_of(fresh), fresh.stat().st_size

@@ -12,6 +12,8 @@ from db.session import Database, open_database
 from flow_cases import COLLINS, HOPPER, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from infra.artifacts import open_artifacts
 from infra.settings import Settings
+from infra.store import sha256_of
+from tasks.ingest import bring
 from tasks.manifest import load_manifest
 from tasks.plan import SHIPPED_RATE, plan, submit
 
@@ -81,6 +83,14 @@ def test_eight_clients_at_once_make_one_batch(tmp_path: Path, settings: Settings
     assert len({batch for batch, _ in found}) == 1 and sum(created for _, created in found) == 1
     database = open_database(settings)
     assert len(queries.job_states(database, found[0][0])) == 5
+
+
+def test_an_input_brought_by_many_threads_at_once_is_whole_for_each(tmp_path: Path, settings: Settings) -> None:  # noqa: F811
+    (tmp_path / "large.wav").write_bytes(bytes(range(256)) * 40_000)
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: bring("large.wav", str(tmp_path), settings), range(64)))
+    assert {(one.sha256, one.size) for one in found} == {(sha256_of(tmp_path / "large.wav"), 256 * 40_000)}
+    assert not list((settings.cache / "inputs").glob(".*"))
 
 
 def test_transcript_files_and_words(tmp_path: Path, settings: Settings, database: Database) -> None:  # noqa: F811
