@@ -1,5 +1,6 @@
 """AVCT's compact preset: geometry, motion transfer, renderer and composition, with the shipped weights."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -186,3 +187,28 @@ def test_composition_without_flow_keeps_the_picture() -> None:
     frame = canvas.compose(np.stack(np.meshgrid(line, line), -1), np.zeros((128, 128), np.float32), np.zeros((3, 128, 128), np.float32))
     assert np.abs(frame.astype(int) - picture).max() <= 1
     assert cut(picture, Square(60.0, 45.0, 100.0), 128).shape == (128, 128, 3)
+
+
+def noisy_patch(side: float) -> tuple[Canvas, np.ndarray, np.ndarray]:
+    """A canvas whose face is `side` pixels wide, a patch of skin with grain, and the same as a network at 128 px would paint it."""
+    random = np.random.default_rng(2)
+    canvas = Canvas(random.integers(0, 256, (600, 600, 3), np.uint8), Square(300.0, 300.0, side), 128)
+    moved = cv2.GaussianBlur(random.normal(120, 40, (*canvas.fade.shape, 3)), (0, 0), 1.5).astype(np.float32)
+    return canvas, moved, cv2.GaussianBlur(moved, (0, 0), 1.2 * side / 128)
+
+
+def test_painted_skin_keeps_the_portraits_detail_and_what_opens_is_left_alone() -> None:
+    canvas, moved, painted = noisy_patch(400.0)
+    used = np.zeros(moved.shape[:2], bool)
+    used[150:250, 120:280] = True
+    found = canvas.detailed(painted, moved, used)
+    inner = (slice(160, 240), slice(130, 270))
+    assert np.abs(found - moved)[inner].mean() < 0.4 * np.abs(painted - moved)[inner].mean()
+    assert np.array_equal(found[:100], painted[:100])  # where nothing is painted nothing is computed
+    other = painted * 0.2  # a dark opening where the warp shows stretched lips
+    assert np.abs(canvas.detailed(other, moved, used) - other).mean() < 0.05 * np.abs(moved - painted).mean()
+
+
+def test_a_portrait_no_larger_than_the_networks_see_is_painted_as_it_is() -> None:
+    canvas, moved, painted = noisy_patch(128.0)
+    assert canvas.detailed(painted, moved, np.ones(moved.shape[:2], bool)) is painted

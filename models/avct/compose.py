@@ -2,7 +2,7 @@
 
 The networks see the face square at 128 px. Their flow is applied to the square at the size that it has in the portrait, the
 painted pixels are blended in by alpha, and both fade to nothing towards the square's border, so that the rest of the portrait
-stays as it is (DESIGN.md, decision 5).
+stays as it is (DESIGN.md, decision 5). Lips and skin that are painted as the warp moved them keep the portrait's fine detail.
 """
 
 import cv2
@@ -10,7 +10,10 @@ import numpy as np
 
 from models.faces.crop import Square, cut
 
-TEETH_OVER_SKIN = 0.2  # how much closer to neutral teeth are than the skin around them, in green and blue over red
+TEETH_OVER_SKIN = (0.1, 0.15)  # how much closer to neutral teeth are than the skin around them, in green and blue over red: ten speakers of GRID
+FINEST = 1.2  # finest detail that painted pixels hold, as the spread of a blur in the networks' pixels
+ALIKE = 20.0  # grey levels by which painted and moved pixels of one thing may differ once they are blurred
+USED = 0.02  # alpha below which painting is not seen
 FADE = 0.16  # width of the fade at the square's border, as a part of its half side
 
 
@@ -47,6 +50,27 @@ class Canvas:
         """
         return np.minimum(painted, painted[..., :1] * self.light) if self.relight else painted
 
+    def detailed(self, painted: np.ndarray, moved: np.ndarray, used: np.ndarray) -> np.ndarray:
+        """Painted pixels of the patch [H, W, 3] with the moved picture's fine detail where both show one thing (lips and skin, not
+        what opens between the lips) and the moved picture holds more of it. used: bool [H, W], where painting counts at all.
+
+        Portraits no larger than what the networks see have no finer detail to give: there, and up to twice that size, less is taken.
+        """
+        finer, spread = float(np.clip(self.side / len(self.small) - 1, 0, 1)), FINEST * self.side / len(self.small)
+        rows, columns = np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0))
+        if not finer or not len(rows):
+            return painted
+        reach = int(3 * spread) + 1
+        here = (slice(max(0, rows[0] - reach), rows[-1] + reach), slice(max(0, columns[0] - reach), columns[-1] + reach))
+        rough = [cv2.GaussianBlur(picture[here], (0, 0), spread) for picture in (painted, moved)]
+        fine = [picture[here] - blurred for picture, blurred in zip((painted, moved), rough, strict=True)]
+        energy = [cv2.GaussianBlur(np.square(detail).mean(-1), (0, 0), spread) + 1 for detail in fine]
+        same = cv2.GaussianBlur(np.exp(-np.square(np.abs(rough[0] - rough[1]).mean(-1) / ALIKE)), (0, 0), spread)
+        share = finer * same * energy[1] / (energy[0] + energy[1])
+        out = painted.copy()
+        out[here] += share[..., None] * (fine[1] - fine[0])
+        return out
+
     def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
         return self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5
@@ -59,7 +83,7 @@ class Canvas:
         paint = np.concatenate([self.lit(painted.transpose(1, 2, 0)) * 255.0, alpha[..., None]], axis=-1)
         paint = _sample(np.ascontiguousarray(paint), *self.lookup(len(alpha)))
         share = paint[..., 3:] * self.fade[..., None]
-        blended = moved + share * (paint[..., :3] - moved)
+        blended = moved + share * (self.detailed(paint[..., :3], moved, share[..., 0] > USED) - moved)
         frame = self.picture.copy()
         frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended), 0, 255)
         return frame
