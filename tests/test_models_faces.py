@@ -9,7 +9,8 @@ import pytest
 from infra.errors import SetupError
 from models.faces import fan
 from models.faces.cover import covered
-from models.faces.landmarker import MeshLandmarker, landmarker
+from models.faces.landmarker import landmarker
+from models.faces.mesh_landmarker import MeshLandmarker
 from models.faces.points import MESH_68, Face
 from models.faces.pose import CANONICAL, angles_of, head_pose, project, rotation, solve
 from tasks.faces import read_picture

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.errors import SetupError
+from models.faces.mesh_landmarker import MeshLandmarker
 from models.faces.points import Face
 
 DETECTOR, POINTS = "s3fd-619a316812.pth", "2DFAN4-11f355bf06.pth.tar"
@@ -34,8 +35,6 @@ class FanLandmarker:
     name = "fan"
 
     def __init__(self) -> None:
-        from models.faces.landmarker import MeshLandmarker
-
         if absent := missing():
             raise SetupError(
                 f"FAN needs {' and '.join(absent)} in {folder()}",
