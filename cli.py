@@ -414,7 +414,11 @@ def calibrate(
 
 @app.command()
 @verb
-def bench(what: Annotated[str, typer.Argument(help="memory, speed, startup or kernels.", show_default=False)], as_json: Json = False) -> None:
+def bench(
+    what: Annotated[str, typer.Argument(help="memory, speed, startup or kernels.", show_default=False)],
+    aot: Annotated[bool, typer.Option("--aot", help="kernels: compile, count and compute only; measure nothing.")] = False,
+    as_json: Json = False,
+) -> None:
     """Measure this machine; results are rows in benchmarks/results.csv."""
     voice = Voice(as_json)
     _settings()
@@ -426,8 +430,13 @@ def bench(what: Annotated[str, typer.Argument(help="memory, speed, startup or ke
         raise EngineError(f"there is no bench {what!r}", code="bench.unknown", next_step=f"Known are {', '.join(BENCHES)}.")
     with Bars(voice).shown() as bars:
         bars.phase(f"measuring {what}")
-        tree = import_module(f"benchmarks.{what}").run()
+        tree = import_module(f"benchmarks.{what}").run(**({"aot": aot} if what == "kernels" else {}))
+    tables = tree.pop("tables", [])
     voice.result(tree)
+    for table in tables:
+        voice.table(table["title"], table["columns"], table["rows"])
+    if "note" in tree:
+        voice.plain(tree["note"])
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in tree["figures"].items()])
 
 

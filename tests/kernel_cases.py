@@ -36,6 +36,14 @@ def guarded(tensor: Tensor) -> Tensor:
     return view.requires_grad_(tensor.requires_grad)
 
 
+def keypoints(count: int, batch: int = 2) -> list[Tensor]:
+    """Source and driving keypoints [batch, count, 2] with Jacobians near the identity, in float64."""
+    random = torch.Generator().manual_seed(count)
+    points = torch.rand(2, batch, count, 2, generator=random, dtype=torch.float64) * 2 - 1
+    jacobians = torch.eye(2) + torch.randn(2, batch, count, 2, 2, generator=random, dtype=torch.float64) * 0.2
+    return [points[0], points[1], jacobians[0], jacobians[1]]
+
+
 def run(function: Callable[..., Tensor], inputs: list[Tensor | None], upstream: Tensor) -> list[Tensor]:
     """The output and the gradient of every floating input, in double."""
     leaves = [None if tensor is None else guarded(tensor.detach()).requires_grad_() for tensor in inputs]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from kernels.attention import reference
+from kernels.switch import kernels_run
 
 MOST_WIDTH = 128  # what a program's registers hold
 
@@ -18,7 +19,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, ca
     """Attention of q [B, H, M, D] over k, v [B, H, N, D], keys seen where mask [B, N] is true: [B, H, M, D]; see reference.py."""
     assert k.shape == v.shape and q.shape[:2] == k.shape[:2] and q.shape[3] == k.shape[3]
     assert mask is None or (mask.dtype == torch.bool and mask.shape == (k.shape[0], k.shape[2]))
-    if q.is_cuda and q.dtype != torch.float64 and q.shape[3] <= MOST_WIDTH:
+    if kernels_run(q) and q.shape[3] <= MOST_WIDTH:
         return operator(q.contiguous(), k.contiguous(), v.contiguous(), None if mask is None else mask.contiguous(), causal)[0]
     return reference.attention(q, k, v, mask, causal=causal)
 

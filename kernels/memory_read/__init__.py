@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from kernels.memory_read import reference
+from kernels.switch import kernels_run
 
 
 def memory_read(query: Tensor, keys: Tensor, values: Tensor, kappa: float = 16.0) -> tuple[Tensor, Tensor]:
     """Recall [B, C'] and address [B, S] of query [B, C] in keys [S, C] and values [S, C']; see reference.py for the formula."""
-    if query.is_cuda and query.dtype != torch.float64:
+    if kernels_run(query):
         return operator(query.contiguous(), keys.contiguous(), values.contiguous(), kappa)[:2]
     return reference.memory_read(query, keys, values, kappa)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.switch import kernels_run
 from kernels.sync_distance import reference
 
 
@@ -20,7 +21,7 @@ def sync_distance(video: Tensor, audio: Tensor, *, reach: int = 15, edges: str =
     """
     if edges not in reference.EDGES:
         raise ValueError(f"edges is one of {', '.join(reference.EDGES)}, not {edges!r}")
-    if video.is_cuda and video.dtype != torch.float64:
+    if kernels_run(video):
         return operator(video.contiguous(), audio.contiguous(), reach, edges)
     return reference.sync_distance(video, audio, reach=reach, edges=edges)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.switch import kernels_run
 from kernels.warp import reference
 
 
@@ -16,7 +17,7 @@ def warp(
     feature: Tensor, flow: Tensor, occlusion: Tensor | None = None, *, align_corners: bool = False, padding: str = "zeros"
 ) -> Tensor:
     """Sample feature [B, C, H, W] at flow [B, h, w, 2], times occlusion [B, 1, h, w]; see reference.py for the formula."""
-    if feature.is_cuda and feature.dtype != torch.float64:
+    if kernels_run(feature):
         shade = None if occlusion is None else occlusion.contiguous()
         return operator(feature.contiguous(), flow.contiguous(), shade, align_corners, padding)
     return reference.warp(feature, flow, occlusion, align_corners=align_corners, padding=padding)

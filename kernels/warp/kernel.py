@@ -12,25 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import launch
-
-
-@triton.jit
-def _place(coordinate, size, ALIGN: tl.constexpr, BORDER: tl.constexpr):
-    if ALIGN:
-        scale = (size - 1) * 0.5
-        place = (coordinate + 1.0) * scale
-    else:
-        scale = size * 0.5
-        place = (coordinate + 1.0) * scale - 0.5
-    slope = coordinate * 0.0 + scale
-    if BORDER:
-        inside = (place > 0.0) & (place < size - 1.0)
-        slope = tl.where(inside, slope, 0.0)
-        place = tl.minimum(tl.maximum(place, 0.0), size - 1.0)
-    else:
-        # one pixel outside is as good as any: all four neighbours count as zero, and the index stays in the range of int32
-        place = tl.minimum(tl.maximum(place, -2.0), size + 1.0)
-    return place, slope
+from kernels.sampling import around, four, place, scatter
 
 
 @triton.jit
@@ -43,24 +25,16 @@ def _warp_forward(
     valid = at < pixels
     flow_x = tl.load(flow + (batch * pixels + at) * 2, mask=valid, other=0.0).to(tl.float32)
     flow_y = tl.load(flow + (batch * pixels + at) * 2 + 1, mask=valid, other=0.0).to(tl.float32)
-    x, _ = _place(flow_x, width, ALIGN, BORDER)
-    y, _ = _place(flow_y, height, ALIGN, BORDER)
-    left, top = tl.floor(x), tl.floor(y)
-    right_share, bottom_share = x - left, y - top
-    x0, y0 = left.to(tl.int32), top.to(tl.int32)
-    in_left, in_right = (x0 >= 0) & (x0 < width) & valid, (x0 + 1 >= 0) & (x0 + 1 < width) & valid
-    in_top, in_bottom = (y0 >= 0) & (y0 < height), (y0 + 1 >= 0) & (y0 + 1 < height)
+    x, _ = place(flow_x, width, ALIGN, BORDER)
+    y, _ = place(flow_y, height, ALIGN, BORDER)
+    index, right, down, there = around(x, y, height, width, valid)
     share = tl.full((BLOCK,), 1.0, tl.float32)
     if HAS_OCCLUSION:
         share = tl.load(occlusion + batch * pixels + at, mask=valid, other=0.0).to(tl.float32)
     for channel in range(channels):
-        base = feature + (batch * channels + channel) * height * width + y0 * width + x0
-        a = tl.load(base, mask=in_left & in_top, other=0.0).to(tl.float32)
-        b = tl.load(base + 1, mask=in_right & in_top, other=0.0).to(tl.float32)
-        c = tl.load(base + width, mask=in_left & in_bottom, other=0.0).to(tl.float32)
-        d = tl.load(base + width + 1, mask=in_right & in_bottom, other=0.0).to(tl.float32)
-        upper, lower = a + right_share * (b - a), c + right_share * (d - c)
-        value = (upper + bottom_share * (lower - upper)) * share
+        a, b, c, d = four(feature + (batch * channels + channel) * height * width + index, width, there)
+        upper, lower = a + right * (b - a), c + right * (d - c)
+        value = (upper + down * (lower - upper)) * share
         tl.store(out + (batch * channels + channel) * pixels + at, value.to(out.dtype.element_ty), mask=valid)
 
 
@@ -74,13 +48,9 @@ def _warp_backward(
     valid = at < pixels
     flow_x = tl.load(flow + (batch * pixels + at) * 2, mask=valid, other=0.0).to(tl.float32)
     flow_y = tl.load(flow + (batch * pixels + at) * 2 + 1, mask=valid, other=0.0).to(tl.float32)
-    x, slope_x = _place(flow_x, width, ALIGN, BORDER)
-    y, slope_y = _place(flow_y, height, ALIGN, BORDER)
-    left, top = tl.floor(x), tl.floor(y)
-    right_share, bottom_share = x - left, y - top
-    x0, y0 = left.to(tl.int32), top.to(tl.int32)
-    in_left, in_right = (x0 >= 0) & (x0 < width) & valid, (x0 + 1 >= 0) & (x0 + 1 < width) & valid
-    in_top, in_bottom = (y0 >= 0) & (y0 < height), (y0 + 1 >= 0) & (y0 + 1 < height)
+    x, slope_x = place(flow_x, width, ALIGN, BORDER)
+    y, slope_y = place(flow_y, height, ALIGN, BORDER)
+    index, right, down, there = around(x, y, height, width, valid)
     share = tl.full((BLOCK,), 1.0, tl.float32)
     if HAS_OCCLUSION:
         share = tl.load(occlusion + batch * pixels + at, mask=valid, other=0.0).to(tl.float32)
@@ -88,22 +58,15 @@ def _warp_backward(
     sum_y = tl.zeros((BLOCK,), tl.float32)
     sum_occlusion = tl.zeros((BLOCK,), tl.float32)
     for channel in range(channels):
-        plane = (batch * channels + channel) * height * width + y0 * width + x0
-        a = tl.load(feature + plane, mask=in_left & in_top, other=0.0).to(tl.float32)
-        b = tl.load(feature + plane + 1, mask=in_right & in_top, other=0.0).to(tl.float32)
-        c = tl.load(feature + plane + width, mask=in_left & in_bottom, other=0.0).to(tl.float32)
-        d = tl.load(feature + plane + width + 1, mask=in_right & in_bottom, other=0.0).to(tl.float32)
+        corner = (batch * channels + channel) * height * width + index
+        a, b, c, d = four(feature + corner, width, there)
         upstream = tl.load(grad + (batch * channels + channel) * pixels + at, mask=valid, other=0.0).to(tl.float32)
-        upper, lower = a + right_share * (b - a), c + right_share * (d - c)
-        sum_occlusion += upstream * (upper + bottom_share * (lower - upper))
+        upper, lower = a + right * (b - a), c + right * (d - c)
+        sum_occlusion += upstream * (upper + down * (lower - upper))
         scaled = upstream * share
-        sum_x += scaled * ((1.0 - bottom_share) * (b - a) + bottom_share * (d - c))
+        sum_x += scaled * ((1.0 - down) * (b - a) + down * (d - c))
         sum_y += scaled * (lower - upper)
-        target = grad_feature + plane
-        tl.atomic_add(target, scaled * (1.0 - right_share) * (1.0 - bottom_share), mask=in_left & in_top)
-        tl.atomic_add(target + 1, scaled * right_share * (1.0 - bottom_share), mask=in_right & in_top)
-        tl.atomic_add(target + width, scaled * (1.0 - right_share) * bottom_share, mask=in_left & in_bottom)
-        tl.atomic_add(target + width + 1, scaled * right_share * bottom_share, mask=in_right & in_bottom)
+        scatter(grad_feature + corner, width, there, scaled, right, down)
     tl.store(grad_flow + (batch * pixels + at) * 2, sum_x * slope_x, mask=valid)
     tl.store(grad_flow + (batch * pixels + at) * 2 + 1, sum_y * slope_y, mask=valid)
     if HAS_OCCLUSION:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kernels.switch import kernels_run
 from kernels.window_attention import reference
 
 MOST_STEPS, MOST_WIDTH = 32, 64  # what a program's registers hold
@@ -34,7 +35,7 @@ def window_attention(
     terms = (pq, pk, pv)
     assert all(term is None or term.shape == (2 * reach + 1, *q.shape[1:]) for term in terms)
     small = 2 * reach + 1 <= MOST_STEPS and q.shape[-1] <= MOST_WIDTH
-    if q.is_cuda and q.dtype != torch.float64 and small:
+    if kernels_run(q) and small:
         flat = [None if term is None else term.contiguous() for term in terms]
         return operator(q.contiguous(), k.contiguous(), v.contiguous(), *flat, reach, centre)
     return reference.window_attention(q, k, v, *terms, reach=reach, centre=centre)

@@ -5,9 +5,15 @@ painted pixels are blended in by alpha, and both fade to nothing towards the squ
 stays as it is (DESIGN.md, decision 5). Lips and skin that are painted as the warp moved them keep the portrait's fine detail.
 """
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
+import torch
+from torch import Tensor
 
+from kernels.dense_warp import picture_warp
+from kernels.switch import kernels_run
 from models.faces.crop import Square, cut
 
 TEETH_OVER_SKIN = (0.1, 0.15)  # how much closer to neutral teeth are than the skin around them, in green and blue over red: ten speakers of GRID
@@ -22,6 +28,7 @@ class Canvas:
 
     def __init__(self, picture: np.ndarray, square: Square, size: int, *, relight: bool = True) -> None:
         self.picture = picture
+        self.planes: Tensor | None = None  # the picture on a GPU, [1, 3, H, W] in [0, 1]
         self.small = cut(picture, square, size).astype(np.float32) / 255.0
         height, width = picture.shape[:2]
         low_x, low_y = np.floor([square.x - square.side / 2, square.y - square.side / 2]).astype(int)
@@ -30,7 +37,7 @@ class Canvas:
         self.right, self.bottom = min(width, int(high_x)), min(height, int(high_y))
         xs, ys = np.meshgrid(np.arange(self.left, self.right) + 0.5, np.arange(self.top, self.bottom) + 0.5)
         unit = square.to_unit(np.stack([xs, ys], -1)).astype(np.float32)
-        self.side = square.side
+        self.square, self.side = square, square.side
         middle = self.small[size * 3 // 8 : size // 2, size * 3 // 8 : size * 5 // 8].reshape(-1, 3)  # nose and cheeks
         skin = np.median(middle, axis=0)
         self.relight = relight
@@ -74,6 +81,29 @@ class Canvas:
     def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
         return self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5
+
+    def frames(self, flow: Tensor, alpha: Tensor, painted: Tensor) -> Iterator[np.ndarray]:
+        """Frames uint8 [H, W, 3] of a batch of networks' outputs: flow [B, h, w, 2], alpha [B, 1, S, S], painted [B, 3, S, S].
+
+        On a GPU the whole batch is composed in one pass, so that only finished pixels leave it; on a CPU one frame after another.
+        """
+        if not kernels_run(flow):
+            for one_flow, one_alpha, one_painted in zip(flow.numpy(), alpha.numpy(), painted.numpy(), strict=True):
+                yield self.compose(one_flow, one_alpha[0], one_painted)
+            return
+        if self.planes is None or self.planes.device != flow.device:
+            self.planes = torch.from_numpy(self.picture).to(flow.device).permute(2, 0, 1)[None].float() / 255.0
+        if self.relight:
+            painted = torch.minimum(painted, painted[:, :1] * torch.from_numpy(self.light).to(flow.device)[:, None, None])
+        patches = picture_warp(
+            self.planes, flow, painted, alpha,
+            box=[self.left, self.top, self.right - self.left, self.bottom - self.top],
+            square=[self.square.x, self.square.y, self.square.side], rim=FADE,
+        )  # fmt: skip
+        for patch in (patches * 255.0).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
+            frame = self.picture.copy()
+            frame[self.top : self.bottom, self.left : self.right] = patch
+            yield frame
 
     def compose(self, flow: np.ndarray, alpha: np.ndarray, painted: np.ndarray) -> np.ndarray:
         """One frame uint8 [H, W, 3]: flow [h, w, 2] in [-1, 1], alpha [S, S], painted [3, S, S] in [0, 1]."""

@@ -122,9 +122,7 @@ class AvctEngine:
             count = last - first
             spread = type(encoded)(*(part.expand(count, -1, -1, -1) for part in encoded))
             made = self.generator(picture.expand(count, -1, -1, -1), spread, tuple(p.expand(count, *p.shape[1:]) for p in source), driving)
-            flow, alpha, painted = (t.numpy() for t in (made.flow, made.alpha, made.painted))
-            for i in range(count):
-                yield canvas.compose(flow[i], alpha[i, 0], painted[i])
+            yield from canvas.frames(made.flow, made.alpha, made.painted)
 
 
 def source_keypoints(portrait: Portrait, square: Square) -> tuple[torch.Tensor, torch.Tensor]:

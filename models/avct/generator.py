@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kernels.dense_warp import dense_warp
 from kernels.warp import warp
 from models.avct.dense_motion import DenseMotion, bumps, grid, heatmaps
 from models.avct.layers import Residual, conv_unit
@@ -83,18 +84,16 @@ class Generator(nn.Module):
     def forward(self, picture: Tensor, encoded: Source, source: tuple[Tensor, Tensor], driving: tuple[Tensor, Tensor]) -> Rendered:
         """Move the source to the driving keypoints. All tensors share the batch size."""
         size = self.config.size
-        flow, occlusion = self.motion(encoded.small, source, driving)
+        masks, maps, occlusion = self.motion(encoded.small, source, driving)
         lips = driving[0][:, : self.config.lip_keypoints]
-        flows = {scale: _resize_flow(flow, size // scale) for scale in (1, 2, 4)}
-        occlusions = {scale: F.interpolate(occlusion, size=(size // scale,) * 2, mode="bilinear") for scale in (2, 4)}
-        feature = warp(encoded.quarter, flows[4], occlusions[4])
+        half, flow = dense_warp(encoded.half, masks, maps, occlusion)  # the motion's own size
+        feature = warp(encoded.quarter, _resize_flow(flow, size // 4), F.avg_pool2d(occlusion, 2))
         feature = self.fuse(torch.cat([feature, heatmaps(lips, size // 4, size // 4, self.config.lip_variance * 2)], 1))
         feature = F.interpolate(self.squeeze_half(self.residuals(feature)), scale_factor=2, mode="nearest")
-        half = warp(encoded.half, flows[2], occlusions[2])
         shape = heatmaps(lips, size // 2, size // 2, self.config.lip_variance)
         feature = self.squeeze_full(self.refine_half(self.up_half(torch.cat([feature, half, shape], 1))))
         feature = F.interpolate(feature, scale_factor=2, mode="nearest")
-        both = warp(torch.cat([encoded.full, picture], 1), flows[1])
+        both = warp(torch.cat([encoded.full, picture], 1), _resize_flow(flow, size))
         made = self.paint(self.refine_full(self.up_full(torch.cat([feature, both[:, :-3]], 1))))
         painted, warped = torch.sigmoid(made[:, :3]), both[:, -3:]
         alpha = torch.sigmoid(made[:, 3:] + 5.0 * self.mouth_prior(lips, size) - 3.5)
@@ -120,6 +119,4 @@ class Generator(nn.Module):
 
 
 def _resize_flow(flow: Tensor, size: int) -> Tensor:
-    if flow.shape[1] == size:
-        return flow
     return F.interpolate(flow.permute(0, 3, 1, 2), size=(size, size), mode="bilinear").permute(0, 2, 3, 1)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kernels.geometry import grid
+
 
 class ConvNorm(nn.Module):
     """Convolution with bias, batch norm, ReLU; `grow` doubles the size before (nearest), `shrink` halves it after (mean)."""
@@ -110,5 +112,4 @@ class DownResidual(nn.Module):
 
 def corner_grid(height: int, width: int, like: Tensor) -> Tensor:
     """Places [height, width, 2] (x, y), the outer pixels' centres at -1 and 1, as the published grids are built."""
-    xs, ys = (torch.arange(n, dtype=like.dtype, device=like.device) * 2 / (n - 1) - 1 for n in (width, height))
-    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), dim=-1)
+    return grid(height, width, like, corners=True)

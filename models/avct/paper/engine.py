@@ -15,7 +15,7 @@ from torch import Tensor
 
 from models import checkpoints
 from models.avct.compose import Canvas
-from models.avct.dense_motion import grid
+from models.avct.dense_motion import Moves, grid
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose, in_units
 from models.avct.paper.blocks import corner_grid
@@ -103,10 +103,9 @@ class PaperEngine:
         for first in range(start, stop, BATCH):
             last = min(first + BATCH, stop)
             driving = Keypoints(torch.from_numpy(motion.values[first:last]), torch.from_numpy(motion.jacobians[first:last]))
-            moved = self.generator.motion(encoded, source, driving)
+            moves = self.generator.motion(encoded, source, driving)
             for i in range(last - first):
-                one = DenseFlow(moved.flow[i : i + 1], moved.occlusion[i : i + 1])
-                yield self.generator.render(encoded, one), one
+                yield self.generator.render(encoded, Moves(*(part[i : i + 1] for part in moves)))
 
     @torch.inference_mode()
     def render(self, portrait: Portrait, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
@@ -115,7 +114,7 @@ class PaperEngine:
         canvas = Canvas(portrait.picture, square, SIZE, relight=False)
         for painted, moved in self.square_frames(_tensor(cut(portrait.picture, square, SIZE)), motion, start, stop):
             hidden = torch.nn.functional.interpolate(1 - moved.occlusion, size=(SIZE, SIZE), mode="bilinear")
-            yield canvas.compose(_from_edges(moved.flow[0]), hidden[0, 0].numpy(), painted[0].numpy())
+            yield from canvas.frames(_from_edges(moved.flow), hidden, painted)
 
 
 def relative(source: Keypoints, driving: Keypoints, anchor: int) -> Motion:
@@ -134,10 +133,10 @@ def _first_silent(activity: np.ndarray, frames: int) -> int:
     return int(silent[0]) if len(silent) else 0
 
 
-def _from_edges(flow: Tensor) -> np.ndarray:
-    """A flow [h, w, 2] over the corner-aligned grid as the same movement over pixels' centres."""
-    height, width, _ = flow.shape
-    return (flow - corner_grid(height, width, flow) + grid(height, width, flow)).numpy()
+def _from_edges(flow: Tensor) -> Tensor:
+    """A flow [B, h, w, 2] over the corner-aligned grid as the same movement over pixels' centres."""
+    height, width = flow.shape[1:3]
+    return flow - corner_grid(height, width, flow) + grid(height, width, flow)
 
 
 @functools.cache
