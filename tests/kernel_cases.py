@@ -8,10 +8,24 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 ROOT = Path(__file__).parent.parent
 GUARD = 64  # elements of NaN on either side of an input
+
+
+class Called(TorchDispatchMode):
+    """Remembers which of this project's operators ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "dubwright":
+            self.names.add(func._opname)
+        return func(*args, **(kwargs or {}))
 
 
 @contextmanager

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from kernel_cases import Called
 from kernels.switch import use_kernels
 from models.avct.engine import AvctEngine, source_keypoints
 from models.avct.paper.engine import PaperEngine
@@ -14,19 +14,6 @@ from models.faces.crop import face_square
 from models.faces.mesh import FaceMesh
 from models.types import Motion, Portrait
 from parity import fill
-
-
-class Called(TorchDispatchMode):
-    """Remembers which of this project's operators ran."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        if func.namespace == "dubwright":
-            self.names.add(func._opname)
-        return func(*args, **(kwargs or {}))
 
 
 def portrait_of(width: int, height: int) -> Portrait:

@@ -20,7 +20,7 @@ from models.avct.compose import Canvas
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows
 from models.avct.generator import Generator, GeneratorConfig
 from models.avct.layers import fuse
-from models.avct.transformer import MotionTransformer, TransformerConfig, windows
+from models.avct.transformer import MotionTransformer, TransformerConfig, held
 from models.faces.crop import Square, face_square
 from models.types import Motion, Portrait, Speech
 
@@ -102,8 +102,9 @@ class AvctEngine:
         reach = self.transformer.config.reach
         encoder = self.transformer.encoder_tokens(torch.from_numpy(phones), torch.from_numpy(pose).float())
         decoder = self.transformer.decoder_tokens(torch.from_numpy(rows), self.transformer.values_mean)
-        encoder, decoder = windows(encoder, reach), windows(decoder, reach)
-        parts = [self.transformer(encoder[i : i + CHUNK], decoder[i : i + CHUNK]) for i in range(0, len(encoder), CHUNK)]
+        encoder, decoder = held(encoder, reach), held(decoder, reach)
+        chunks = [slice(i, i + CHUNK + 2 * reach) for i in range(0, len(rows), CHUNK)]
+        parts = [self.transformer.of_tokens(encoder[chunk], decoder[chunk]) for chunk in chunks]
         return tuple(torch.cat(part).double().numpy() for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
     @torch.inference_mode()

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kernels.switch import kernels_run
 from models.avct.features import ROWS_PER_FRAME, WIDTH
+from models.avct.windowed import centres
 
 PHONES = 41
 POSE = 6
@@ -93,14 +95,28 @@ class MotionTransformer(nn.Module):
     def forward(self, encoder_tokens: Tensor, decoder_tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Windows of tokens [B, S, D] each to keypoints [B, K, 2] and Jacobians [B, K, 2, 2] of the centre step, head frame."""
         memory = self.encoder(encoder_tokens + self.positions)
-        centre = self.decoder(decoder_tokens + self.positions, memory)[:, self.config.reach]
+        return self.heads(self.decoder(decoder_tokens + self.positions, memory)[:, self.config.reach])
+
+    def of_tokens(self, encoder_tokens: Tensor, decoder_tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [T + 2 * reach, D] of both, of steps in a row, to keypoints and Jacobians of the T centre steps; inference."""
+        if kernels_run(encoder_tokens):
+            return self.heads(centres(self.encoder, self.decoder, self.positions, encoder_tokens, decoder_tokens))
+        steps = 2 * self.config.reach + 1
+        return self(*(tokens.unfold(0, steps, 1).transpose(1, 2) for tokens in (encoder_tokens, decoder_tokens)))
+
+    def heads(self, centre: Tensor) -> tuple[Tensor, Tensor]:
+        """Keypoints and Jacobians of the decoder's centre step [B, D]."""
         points = self.config.keypoints
         values = self.values(centre).reshape(-1, points, 2) * self.values_scale + self.values_mean
         jacobians = self.jacobians(centre).reshape(-1, points, 2, 2) + torch.eye(2, device=centre.device)
         return values, jacobians
 
 
+def held(tokens: Tensor, reach: int) -> Tensor:
+    """Tokens [T, D] with the first and the last repeated: [T + 2 * reach, D]."""
+    return F.pad(tokens.T[None], (reach, reach), mode="replicate")[0].T
+
+
 def windows(tokens: Tensor, reach: int) -> Tensor:
     """Every frame's window of tokens: [T, D] to [T, 2 * reach + 1, D], the ends held."""
-    padded = F.pad(tokens.T[None], (reach, reach), mode="replicate")[0].T
-    return padded.unfold(0, 2 * reach + 1, 1).transpose(1, 2)
+    return held(tokens, reach).unfold(0, 2 * reach + 1, 1).transpose(1, 2)

@@ -91,8 +91,9 @@ class PaperEngine:
             pictures = torch.from_numpy(np.stack([draw(pose) for pose in poses[part]]))[:, None].float()
             encoder.append(self.transformer.encoder_tokens(torch.from_numpy(phones[part]), pictures))
             decoder.append(self.transformer.decoder_tokens(torch.from_numpy(rows[part]), feature_map))
-        seen, heard = (torch.cat(parts).unfold(0, 2 * REACH + 1, 1).transpose(1, 2) for parts in (encoder, decoder))
-        made = [self.transformer(seen[i : i + WINDOWS], heard[i : i + WINDOWS]) for i in range(0, len(seen), WINDOWS)]
+        seen, heard = torch.cat(encoder), torch.cat(decoder)
+        chunks = [slice(i, i + WINDOWS + 2 * REACH) for i in range(0, len(seen) - 2 * REACH, WINDOWS)]
+        made = [self.transformer.of_tokens(seen[chunk], heard[chunk]) for chunk in chunks]
         return source, Keypoints(torch.cat([m.values for m in made]), torch.cat([m.jacobians for m in made]))
 
     @torch.inference_mode()

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kernels.switch import kernels_run
 from models.avct.paper.blocks import AntiAliased, DownResidual
 from models.avct.paper.keypoints import KEYPOINTS, Keypoints
 from models.avct.transformer import sine_positions
+from models.avct.windowed import centres
 
 REACH = 5
 PHONES, SIDE, WIDTH = 41, 16, 512
@@ -70,5 +72,15 @@ class PaperTransformer(nn.Module):
         """Windows of tokens [B, 11, 512] each to keypoints [B, 10, 2] and Jacobians [B, 10, 2, 2] of the centre step."""
         positions = self.pos_enc.pos_table[:, : encoder_tokens.shape[1]]
         memory = self.transformer["encoder"](encoder_tokens + positions)
-        centre = self.transformer["decoder"](decoder_tokens + positions, memory)[:, encoder_tokens.shape[1] // 2]
+        return self.heads(self.transformer["decoder"](decoder_tokens + positions, memory)[:, encoder_tokens.shape[1] // 2])
+
+    def of_tokens(self, encoder_tokens: Tensor, decoder_tokens: Tensor) -> Keypoints:
+        """Tokens [T + 10, 512] of both, of steps in a row, to keypoints and Jacobians of the T centre steps; inference."""
+        if kernels_run(encoder_tokens):
+            positions, parts = self.pos_enc.pos_table[0, : 2 * REACH + 1], self.transformer
+            return self.heads(centres(parts["encoder"], parts["decoder"], positions, encoder_tokens, decoder_tokens))
+        return self(*(tokens.unfold(0, 2 * REACH + 1, 1).transpose(1, 2) for tokens in (encoder_tokens, decoder_tokens)))
+
+    def heads(self, centre: Tensor) -> Keypoints:
+        """Keypoints and Jacobians of the decoder's centre step [B, 512]."""
         return Keypoints(self.kp(centre).reshape(-1, KEYPOINTS, 2), self.jacobian(centre).reshape(-1, KEYPOINTS, 2, 2))
