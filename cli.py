@@ -416,13 +416,12 @@ def calibrate(
 ) -> None:
     """Set the gate's thresholds from held-out real clips; the ledger keeps them with the scorer's version."""
     voice, settings = Voice(as_json), _settings()
-    from db.session import open_database
+    from flows.calibrate import run_calibration
     from tasks.calibrate import describe
-    from tasks.learn import calibrate_gate
 
     with Bars(voice).shown() as bars:
         bars.phase("scoring held-out clips; this takes minutes")
-        thresholds = calibrate_gate(open_database(settings), grid, rate, ship)
+        thresholds = run_calibration(grid, rate, ship, settings)
     voice.result({"thresholds": thresholds.to_dict()})
     for line in describe(thresholds):
         voice.plain(line)

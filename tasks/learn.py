@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,6 +18,7 @@ from tasks import progress
 from tasks.gate import Thresholds, save_thresholds, thresholds_path
 
 if TYPE_CHECKING:
+    from models.training.part import Part
     from models.training.ranks import Ranks
 
 Tell = Callable[[dict[str, Any]], None]
@@ -67,11 +68,11 @@ class Order:
     also: tuple[Path, ...] = ()
 
     def arguments(self) -> list[str]:
-        """The order as `tasks.rank` reads it."""
+        """The order as `tasks.rank` reads it, but for the part's name."""
         given = {"corpus": self.corpus.absolute(), "out": self.out.absolute(), "seconds": self.seconds, "steps": self.steps, "batch": self.batch, "frames": self.frames, "seed": self.seed, "schedule": self.schedule}
         paths = {"perceptual": self.perceptual, "start": self.start}
         given |= {name: path.absolute() for name, path in paths.items() if path is not None}
-        return [self.name, *(word for name, value in given.items() if value not in ("", 0) for word in (f"--{name}", str(value)))]
+        return [word for name, value in given.items() if value not in ("", 0) for word in (f"--{name}", str(value))]
 
     def command(self) -> str:
         """The order as a person gives it."""
@@ -131,16 +132,15 @@ def train(order: Order) -> dict[str, Any]:
 
     processes = order.processes or max(1, torch.cuda.device_count())
     if processes > 1:
-        return launch(order, processes, tell)
+        return launch([order.name], order, processes, tell)[order.name]
     from models.training.ranks import joined
 
     with joined() as ranks:
         return train_as(order, ranks, tell)
 
 
-def train_as(order: Order, ranks: "Ranks", tell: Tell) -> dict[str, Any]:
-    """Train a part as one of the processes that do; figures in the first of them."""
-    from models.training.loop import Budget, fit
+def part_of(order: Order) -> "Part":
+    """The part that an order names, ready to be trained. Raises InputError where what it learns from is not there."""
     from models.training.part import Options
 
     options = Options(
@@ -148,16 +148,27 @@ def train_as(order: Order, ranks: "Ranks", tell: Tell) -> dict[str, Any]:
         start=order.start, schedule=order.schedule, perceptual=order.perceptual,
     )  # fmt: skip
     trained = PARTS[order.name]
-    part = getattr(import_module(trained.module), trained.kind)(options)
+    return getattr(import_module(trained.module), trained.kind)(options)  # type: ignore[no-any-return]
+
+
+def train_as(order: Order, ranks: "Ranks", tell: Tell) -> dict[str, Any]:
+    """Train a part as one of the processes that do; figures in the first of them."""
+    from models.training.loop import Budget, fit
+
+    part = part_of(order)
     seconds, steps = order.seconds, order.steps
     if not seconds and not steps:
         seconds, steps = (0.0, part.length) if part.length else (COMPACT_HOURS * 3600, 0)
     return fit(part, Budget(seconds=seconds, steps=steps), ranks, tell)
 
 
-def launch(order: Order, processes: int, tell: Tell) -> dict[str, Any]:
-    """Train by torchrun in several processes of this machine, telling what the first of them tells. Raises what it raised."""
-    arguments = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", "tasks.rank", *order.arguments()]
+def launch(names: Sequence[str], order: Order, processes: int, tell: Tell) -> dict[str, dict[str, Any]]:
+    """Train parts one after another, as the order says, by torchrun in several processes of this machine; figures by name.
+
+    What the first process tells is told. Raises what it raised.
+    """
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    arguments = [*torchrun, "-m", "tasks.rank", *names, *order.arguments()]
     order.out.mkdir(parents=True, exist_ok=True)
     log = order.out / "torchrun.log"
     with log.open("w") as errors, subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=_surroundings()) as running:
@@ -165,7 +176,7 @@ def launch(order: Order, processes: int, tell: Tell) -> dict[str, Any]:
             figures = _listen(running, tell)
         finally:
             running.terminate()  # torchrun ends its processes; nothing to do where all have ended
-    if figures is None:
+    if figures.keys() != set(names):
         raise EngineError(f"training ended without a result (exit code {running.returncode})", code="training.failed", next_step=f"Look into {log}.")
     return figures
 
@@ -175,19 +186,20 @@ def _surroundings() -> dict[str, str]:
     return {**os.environ, **alone, "PYTHONUNBUFFERED": "1"}
 
 
-def _listen(running: "subprocess.Popen[str]", tell: Tell) -> dict[str, Any] | None:
-    """What the first process says, line by line, until all have ended; its figures."""
-    figures = None
+def _listen(running: "subprocess.Popen[str]", tell: Tell) -> dict[str, dict[str, Any]]:
+    """What the first process says, line by line, until all have ended; its figures by part, none where one of them failed."""
+    figures = {}
     for line in running.stdout or ():
         if not line.startswith("{"):
             continue
         told = json.loads(line)
         if "error" in told:
             raise DubwrightError(told["error"]["message"], code=told["error"]["code"], next_step=told["error"]["next_step"])
-        figures = told.get("figures", figures)
-        if "step" in told:
+        if "figures" in told:
+            figures[told["part"]] = told["figures"]
+        else:
             tell(told)
-    return figures if running.wait() == 0 else None
+    return figures if running.wait() == 0 else {}
 
 
 def publish(order: Order, figures: dict[str, Any]) -> list[str]:

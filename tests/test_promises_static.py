@@ -53,7 +53,7 @@ def test_imports_run_one_way() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("module", ["cli", "flows.run", "flows.batch", "flows.train", "db.ledger", "infra.store"])
+@pytest.mark.parametrize("module", ["cli", "flows.run", "flows.batch", "flows.train", "flows.calibrate", "db.ledger", "infra.store"])
 def test_doors_open_without_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120, check=False).returncode == 0
