@@ -371,7 +371,8 @@ def train(
     from flows.train import run_training
 
     with Bars(voice).shown() as bars:
-        made = run_training(order, settings, lambda step: bars.phase(f"{step.job}: {step.stage}"))
+        bars.phase("starting the conductor")
+        made = run_training(order, settings, bars.step)
     voice.result({"part": order.name, "out": str(out), **made})
     voice.plain(f"trained {order.name}: {made['figures']}\ncheckpoints: {out}" + (f"\nweights: {', '.join(made['weights'])}" if made["weights"] else ""))
 

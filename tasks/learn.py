@@ -128,7 +128,7 @@ def train(order: Order) -> dict[str, Any]:
     import torch
 
     def tell(row: dict[str, Any]) -> None:
-        progress.tell(order.name, f"step {row['step']}, loss {row['loss']:.4f}")
+        progress.tell(order.name, f"loss {row['loss']:.4f}, {row['portion']:.1%} of the run", row["step"], row["steps"])
 
     processes = order.processes or max(1, torch.cuda.device_count())
     if processes > 1:

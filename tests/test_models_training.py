@@ -1,6 +1,7 @@
 """Training: every part in two processes through torchrun, runs that go on as if they had not been stopped, and the losses' formulae."""
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from flow_cases import new_home, run
+from flow_cases import ROOT, new_home, run
 from infra.errors import EngineError, InputError, WeightsError
 from infra.settings import get_settings
 from models import checkpoints
@@ -30,6 +31,7 @@ from models.training.ranks import Ranks
 from tasks import learn
 from training_cases import write_corpus
 
+LISTED = set(re.findall(r"`(\w+)`", (ROOT / "benchmarks" / "README.md").read_text()))
 ON_CPU = {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
 
 
@@ -51,11 +53,16 @@ def trained_fixture(folder: Path) -> dict[str, dict[str, Any]]:
         return learn.launch(list(learn.PARTS), order, 2, lambda row: None)
 
 
+def names_in(figures: dict[str, Any]) -> set[str]:
+    return set(figures).union(*(names_in(value) for value in figures.values() if isinstance(value, dict)))
+
+
 def test_every_part_trains_in_two_processes(folder: Path, trained: dict[str, dict[str, Any]]) -> None:
     assert list(trained) == list(learn.PARTS)
     for name, figures in trained.items():
         assert figures["step"] == 1 and figures["processes"] == 2 and np.isfinite(figures["loss"]), name
         assert figures["drift"] == 0, name  # both hold the same parameters
+        assert names_in(figures) <= LISTED, name
     for part in ("renderer", "painter", "transformer", "audio2pose", "syncnet", "paper-fomm", "paper-transformer", "paper-audio2pose"):
         assert (folder / f"{part}.pt").exists() and (folder / f"{part}.log").exists(), part
 

@@ -40,7 +40,7 @@ def fit(
 ) -> dict[str, Any]:
     """Train a part until the budget is spent; goes on from its checkpoint in the run's folder. Returns the last figures.
 
-    tell: called in the first process with the step and its losses, now and then. Raises EngineError where a loss is no number,
+    tell: called in the first process with the step, how much of the run is over, and the losses, now and then. Raises EngineError where a loss is no number,
     ValueError for a budget without limit.
     """
     if not budget.steps and not budget.seconds:
@@ -70,7 +70,7 @@ def fit(
             _log(part, now, row)
             saved = time.monotonic()
         if ranks.first and time.monotonic() - told >= TELL_SECONDS:
-            tell({"step": part.step, **row})
+            tell({"step": part.step, "steps": budget.steps, "portion": round(min(portion, 1.0), 4), **row})
             told = time.monotonic()
     drift = ranks.drift(part.networks[name] for name in part.networks)
     if not ranks.first:
