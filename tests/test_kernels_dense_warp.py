@@ -143,16 +143,18 @@ def scene(
     painted, share = torch.rand(batch, 3, paint, paint, generator=random), torch.rand(batch, 1, alpha, alpha, generator=random)
     box = [1, 0, width - 1, height - 2]
     return [picture.clone(), moved, painted, share], {
-        "box": box, "square": [width * 0.55, height * 0.4, max(size) * 0.9], "rim": 0.16,
+        "box": box, "square": [width * 0.55, height * 0.4, max(size) * 0.9], "rim": 0.16, "apart": False,
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["composed", "apart"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: str(dtype).removeprefix("torch."))
 @pytest.mark.parametrize(
     ("size", "flow", "paint", "alpha"), [((40, 40), (16, 16), 32, 32), ((63, 30), (7, 5), 9, 4), ((3, 90), (1, 1), 1, 2)], ids=str
 )
-def test_the_picture_equals_the_reference(size: tuple[int, int], flow: tuple[int, int], paint: int, alpha: int, dtype: torch.dtype) -> None:
+def test_the_picture_equals_the_reference(size: tuple[int, int], flow: tuple[int, int], paint: int, alpha: int, dtype: torch.dtype, apart: bool) -> None:
     given, modes = scene(size, flow, paint, alpha, pictures=2)
+    modes["apart"] = apart
     given = [tensor.to(dtype) for tensor in given]
     true = reference.picture_warp(*(tensor.double() for tensor in given), **modes)
     with poisoned_memory():
@@ -163,17 +165,18 @@ def test_the_picture_equals_the_reference(size: tuple[int, int], flow: tuple[int
     assert float((found.double() - true).abs().max()) <= 1e-5 + (0 if dtype == torch.float32 else 2 * floor)
 
 
-def test_the_picture_is_what_opencv_composes() -> None:
+@pytest.mark.parametrize("size", [32, 64], ids=["finer", "no-finer"])
+def test_the_picture_is_what_opencv_composes(size: int) -> None:
     """As models/avct/compose.py on a CPU, whose picture is sampled on a raster of 1/32 pixel: smooth fields."""
     from models.avct.compose import Canvas
     from models.faces.crop import Square
 
     random = np.random.default_rng(0)
     rows, columns = np.mgrid[:90, :70]
-    picture = (127 + 100 * np.sin(rows[..., None] / 5 + columns[..., None] / 7 + np.arange(3))).astype(np.uint8)
-    canvas = Canvas(picture, Square(36.3, 41.8, 64.0), 32)
+    picture = (127 + 30 * np.sin(rows[..., None] * 0.6 + columns[..., None] * 0.4 + np.arange(3))).astype(np.uint8)
+    canvas = Canvas(picture, Square(36.3, 41.8, 64.0), size)
     flow = grid(16, 16, torch.zeros(1)).numpy() + random.normal(0, 0.02, (16, 16, 2)).astype(np.float32)
-    alpha, *painted = cv2.resize(random.random((4, 4, 4), np.float32), (32, 32)).transpose(2, 0, 1)
+    alpha, *painted = cv2.resize(random.random((4, 4, 4), np.float32), (size, size)).transpose(2, 0, 1)
     painted = np.stack(painted)
     frame = canvas.compose(flow, alpha, painted)
     given = [torch.from_numpy(part)[None] for part in (flow, painted, alpha[None])]

@@ -61,22 +61,22 @@ def _measured(write: bool) -> dict[str, tuple[float, float, float]]:
 def _resources(built: list[dict[str, Any]]) -> dict[str, Any]:
     """Each operator on each GPU: the most that any of its kernels takes, over storage types."""
     body = []
-    for operator, gpu in dict.fromkeys((row["operator"], row["gpu"]) for row in built):
+    for operator, gpu in sorted({(row["operator"], row["gpu"]) for row in built}, key=lambda pair: (pair[0], len(pair[1]), pair[1])):
         own = [row for row in built if (row["operator"], row["gpu"]) == (operator, gpu)]
         most = [str(max(row[name] for row in own)) for name in ("registers", "shared_bytes", "spill_bytes")]
         share = [row["occupancy"] for row in own]
         body.append([operator, gpu, str(len(own)), *most, f"{min(share):.0%} to {max(share):.0%}"])
     return {
-        "title": "ahead-of-time builds, forward and backward, fp32, fp16 and bf16: the most of any kernel; occupancy is theoretical",
+        "title": "ahead-of-time builds, all storage types: the most of any kernel; occupancy is theoretical",
         "columns": ["operator", "GPU", "builds", "registers", "shared bytes", "spilled bytes", "occupancy"],
-        "rows": sorted(body),
+        "rows": body,
     }
 
 
 def _computed(lines: list[dict[str, Any]]) -> dict[str, Any]:
     gpus = [name for name in lines[0] if name.startswith("computed_us_")]
     return {
-        "title": "computed, not measured: the least microseconds that forward could take, from bytes and FLOP",
+        "title": "computed, not measured: least microseconds of forward, from bytes and FLOP",
         "columns": ["operator", "size", "storage", "MB", "MFLOP", "reference moves", *(name.removeprefix("computed_us_") for name in gpus)],
         "rows": [
             [

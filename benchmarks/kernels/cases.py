@@ -49,6 +49,10 @@ def cases() -> list[Case]:
     ]  # fmt: skip
 
 
+def _of(frames: int) -> str:
+    return "1 frame" if frames == 1 else f"{frames} frames"
+
+
 def _keypoints(frames: int) -> tuple[list[Tensor], Tensor]:
     """Source and driving keypoints, and their maps."""
     points, jacobians = torch.rand(2, frames, 10, 2) * 2 - 1, torch.eye(2) + torch.randn(2, frames, 10, 2, 2) * 0.1
@@ -64,7 +68,7 @@ def _sparse_motion(frames: int) -> Case:
         return [torch.rand(1, 3, 64, 64), *points, maps]
 
     return Case(
-        "sparse_motion", f"{frames} frames, 10 keypoints, 3 channels, 64x64", arguments,
+        "sparse_motion", f"{_of(frames)}, 10 keypoints, 3 channels, 64x64", arguments,
         lambda *t: sparse_motion(*t, **modes), lambda *t: sparse_reference.sparse_motion(*t, **modes), frames * 64 * 64 * pixel,
     )  # fmt: skip
 
@@ -75,7 +79,7 @@ def _dense_warp(frames: int) -> Case:
 
     pixel = 11 * 19 + 20 + 256 * 10  # a part: its map and the running softmax; the place; a channel
     return Case(
-        "dense_warp", f"{frames} frames, 11 masks, 256 channels, 64x64", arguments,
+        "dense_warp", f"{_of(frames)}, 11 masks, 256 channels, 64x64", arguments,
         lambda *t: dense_warp(*t, corners=True), lambda *t: dense_reference.dense_warp(*t, corners=True), frames * 64 * 64 * pixel,
     )  # fmt: skip
 

@@ -55,7 +55,8 @@ def _dense_warp(storage: str) -> Parts:
 def _picture_warp(storage: str) -> Parts:
     from kernels.dense_warp import picture_kernel
 
-    return [(picture_kernel._picture_forward, _kinds(storage, "picture flow painted alpha out"), {"RIM": 0.16, "BLOCK": picture_kernel.BLOCK})]
+    some = _kinds(storage, "picture flow painted alpha out")
+    return [(picture_kernel._picture_forward, some, {"RIM": 0.16, "APART": apart, "BLOCK": picture_kernel.BLOCK}) for apart in (False, True)]
 
 
 def _warp(storage: str) -> Parts:

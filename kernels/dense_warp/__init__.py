@@ -25,13 +25,14 @@ def dense_warp(
 
 
 def picture_warp(
-    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, *, box: list[int], square: list[float], rim: float
-) -> Tensor:
-    """The composed patch [B, 3, height, width] of picture [B or 1, 3, H, W] under flow [B, h, w, 2]; see reference.py."""
+    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, *, box: list[int], square: list[float], rim: float,
+    apart: bool = False,
+) -> Tensor:  # fmt: skip
+    """The composed patch [B, 3, height, width], or its seven parts, of picture [B or 1, 3, H, W] under flow [B, h, w, 2]; see reference.py."""
     if kernels_run(picture):
         given = (tensor.contiguous() for tensor in (flow, painted, alpha))
-        return picture_operator(shared(picture), *given, box, square, rim)
-    return reference.picture_warp(picture, flow, painted, alpha, box, square, rim)
+        return picture_operator(shared(picture), *given, box, square, rim, apart)
+    return reference.picture_warp(picture, flow, painted, alpha, box, square, rim, apart)
 
 
 @torch.library.custom_op("dubwright::dense_warp", mutates_args=())
@@ -87,14 +88,15 @@ operator.register_autograd(_backward, setup_context=_keep)
 
 @torch.library.custom_op("dubwright::picture_warp", mutates_args=())
 def picture_operator(
-    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], square: list[float], rim: float
-) -> Tensor:
+    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], square: list[float], rim: float,
+    apart: bool,
+) -> Tensor:  # fmt: skip
     """The Triton kernel as an operator; contiguous tensors."""
     from kernels.dense_warp import picture_kernel
 
-    return picture_kernel.forward(picture, flow, painted, alpha, box, square, rim)
+    return picture_kernel.forward(picture, flow, painted, alpha, box, square, rim, apart)
 
 
 @picture_operator.register_fake
 def _fake_picture(picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], *modes: Any) -> Tensor:
-    return picture.new_empty(flow.shape[0], 3, box[3], box[2])
+    return picture.new_empty(flow.shape[0], 7 if modes[-1] else 3, box[3], box[2])

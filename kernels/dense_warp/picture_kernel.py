@@ -58,11 +58,12 @@ def _row(plane, row, height, width, column, weights, valid):
 def _picture_forward(
     picture, flow, painted, alpha, out, height, width, picture_step, flow_height, flow_width, paint_height, paint_width,
     alpha_height, alpha_width, left, top, patch_height, patch_width, centre_x, centre_y, half,
-    RIM: tl.constexpr, BLOCK: tl.constexpr,
+    RIM: tl.constexpr, APART: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     batch = tl.program_id(1).to(tl.int64)  # large batches reach past 2**31 elements
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    valid = at < patch_height * patch_width
+    pixels = patch_height * patch_width
+    valid = at < pixels
     column, row = left + at % patch_width, top + at // patch_width
     unit_x = (column.to(tl.float32) + 0.5 - centre_x) / half
     unit_y = (row.to(tl.float32) + 0.5 - centre_y) / half
@@ -92,21 +93,28 @@ def _picture_forward(
         moved += _row(plane, y0 + 2, height, width, x0, across, valid) * along[3]
         moved = tl.minimum(tl.maximum(moved, 0.0), 1.0)
         paint = _field(painted + (batch * 3 + channel) * paint_height * paint_width, index, paint_width, right, down, there, 1)
-        value = moved + share * (paint - moved)
-        tl.store(out + (batch * 3 + channel) * patch_height * patch_width + at, value.to(out.dtype.element_ty), mask=valid)
+        if APART:
+            tl.store(out + (batch * 7 + channel) * pixels + at, moved.to(out.dtype.element_ty), mask=valid)
+            tl.store(out + (batch * 7 + 3 + channel) * pixels + at, paint.to(out.dtype.element_ty), mask=valid)
+        else:
+            value = moved + share * (paint - moved)
+            tl.store(out + (batch * 3 + channel) * pixels + at, value.to(out.dtype.element_ty), mask=valid)
+    if APART:
+        tl.store(out + (batch * 7 + 6) * pixels + at, share.to(out.dtype.element_ty), mask=valid)
 
 
 def forward(
-    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], square: list[float], rim: float
-) -> Tensor:
+    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], square: list[float], rim: float,
+    apart: bool,
+) -> Tensor:  # fmt: skip
     """Launch the kernel on contiguous tensors; shapes as in the reference."""
     left, top, width, height = box
-    out = torch.empty(len(flow), 3, height, width, dtype=picture.dtype, device=picture.device)
+    out = torch.empty(len(flow), 7 if apart else 3, height, width, dtype=picture.dtype, device=picture.device)
     block = launch.block(BLOCK)
     if out.numel():
         _picture_forward[(triton.cdiv(height * width, block), len(flow))](
             picture, flow, painted, alpha, out, *picture.shape[2:], 0 if len(picture) == 1 else picture[0].numel(), *flow.shape[1:3],
             *painted.shape[2:], *alpha.shape[2:], left, top, height, width, square[0], square[1], square[2] / 2,
-            RIM=rim, BLOCK=block,
+            RIM=rim, APART=apart, BLOCK=block,
         )  # fmt: skip
     return out

@@ -43,16 +43,18 @@ def dense_warp(
 
 
 def picture_warp(
-    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], square: list[float], rim: float
-) -> Tensor:
-    """The composed patch [B, 3, height, width], clamped to [0, 1] before it is blended.
+    picture: Tensor, flow: Tensor, painted: Tensor, alpha: Tensor, box: list[int], square: list[float], rim: float,
+    apart: bool = False,
+) -> Tensor:  # fmt: skip
+    """The composed patch [B, 3, height, width]; the moved picture is clamped to [0, 1] before it is blended.
 
     picture [B, 3, H, W] (or [1, ...] for all) and painted [B, 3, s, s] in [0, 1]; flow [B, h, w, 2]; alpha [B, 1, S, S].
-    box: left, top, width and height of the patch in pixels; square: its centre x, y and side in pixels.
+    box: left, top, width and height of the patch in pixels; square: its centre x, y and side in pixels. apart: instead of
+    their composition the moved picture, the painted pixels, and fade * alpha, [B, 7, height, width].
     """
     wide = torch.promote_types(picture.dtype, torch.float32)
     if picture.dtype != wide:
-        return picture_warp(picture.to(wide), flow.to(wide), painted.to(wide), alpha.to(wide), box, square, rim).to(picture.dtype)
+        return picture_warp(picture.to(wide), flow.to(wide), painted.to(wide), alpha.to(wide), box, square, rim, apart).to(picture.dtype)
     left, top, width, height = box
     xs = torch.arange(left, left + width, dtype=wide, device=picture.device)
     ys = torch.arange(top, top + height, dtype=wide, device=picture.device)
@@ -66,8 +68,8 @@ def picture_warp(
     moved = F.grid_sample(
         picture.expand(len(look), -1, -1, -1), (look * 2 + 1) / size - 1, mode="bicubic", padding_mode="border", align_corners=False
     )
-    moved = moved.clamp(0, 1)
-    return moved + _upsampled(alpha, unit) * fade * (_upsampled(painted, unit) - moved)
+    moved, paint, share = moved.clamp(0, 1), _upsampled(painted, unit), _upsampled(alpha, unit) * fade
+    return torch.cat([moved, paint, share], 1) if apart else moved + share * (paint - moved)
 
 
 def _smooth(unit: Tensor, rim: float) -> Tensor:

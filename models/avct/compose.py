@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from kernels.dense_warp import picture_warp
 from kernels.switch import kernels_run
@@ -38,6 +39,7 @@ class Canvas:
         xs, ys = np.meshgrid(np.arange(self.left, self.right) + 0.5, np.arange(self.top, self.bottom) + 0.5)
         unit = square.to_unit(np.stack([xs, ys], -1)).astype(np.float32)
         self.square, self.side = square, square.side
+        self.finer = float(np.clip(square.side / size - 1, 0, 1))  # how much of the portrait's fine detail the networks miss
         middle = self.small[size * 3 // 8 : size // 2, size * 3 // 8 : size * 5 // 8].reshape(-1, 3)  # nose and cheeks
         skin = np.median(middle, axis=0)
         self.relight = relight
@@ -63,9 +65,9 @@ class Canvas:
 
         Portraits no larger than what the networks see have no finer detail to give: there, and up to twice that size, less is taken.
         """
-        finer, spread = float(np.clip(self.side / len(self.small) - 1, 0, 1)), FINEST * self.side / len(self.small)
+        spread = FINEST * self.side / len(self.small)
         rows, columns = np.flatnonzero(used.any(1)), np.flatnonzero(used.any(0))
-        if not finer or not len(rows):
+        if not self.finer or not len(rows):
             return painted
         reach = int(3 * spread) + 1
         here = (slice(max(0, rows[0] - reach), rows[-1] + reach), slice(max(0, columns[0] - reach), columns[-1] + reach))
@@ -73,10 +75,20 @@ class Canvas:
         fine = [picture[here] - blurred for picture, blurred in zip((painted, moved), rough, strict=True)]
         energy = [cv2.GaussianBlur(np.square(detail).mean(-1), (0, 0), spread) + 1 for detail in fine]
         same = cv2.GaussianBlur(np.exp(-np.square(np.abs(rough[0] - rough[1]).mean(-1) / ALIKE)), (0, 0), spread)
-        share = finer * same * energy[1] / (energy[0] + energy[1])
+        share = self.finer * same * energy[1] / (energy[0] + energy[1])
         out = painted.copy()
         out[here] += share[..., None] * (fine[1] - fine[0])
         return out
+
+    def detailed_batch(self, painted: Tensor, moved: Tensor) -> Tensor:
+        """`detailed` of a batch [B, 3, H, W] in [0, 1], over the whole patch."""
+        spread = FINEST * self.side / len(self.small)
+        rough = [_blurred(picture, spread) for picture in (painted, moved)]
+        fine = [picture - blurred for picture, blurred in zip((painted, moved), rough, strict=True)]
+        energy = [_blurred(detail.square().mean(1, keepdim=True), spread) + 1 / 255**2 for detail in fine]
+        alike = (rough[0] - rough[1]).abs().mean(1, keepdim=True) * (255 / ALIKE)
+        share = self.finer * _blurred(torch.exp(-alike.square()), spread) * energy[1] / (energy[0] + energy[1])
+        return painted + share * (fine[1] - fine[0])
 
     def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
@@ -98,8 +110,11 @@ class Canvas:
         patches = picture_warp(
             self.planes, flow, painted, alpha,
             box=[self.left, self.top, self.right - self.left, self.bottom - self.top],
-            square=[self.square.x, self.square.y, self.square.side], rim=FADE,
+            square=[self.square.x, self.square.y, self.square.side], rim=FADE, apart=self.finer > 0,
         )  # fmt: skip
+        if self.finer > 0:
+            moved, over, share = patches.split((3, 3, 1), 1)
+            patches = moved + share * (self.detailed_batch(over, moved) - moved)
         for patch in (patches * 255.0).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy():
             frame = self.picture.copy()
             frame[self.top : self.bottom, self.left : self.right] = patch
@@ -117,6 +132,15 @@ class Canvas:
         frame = self.picture.copy()
         frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended), 0, 255)
         return frame
+
+
+def _blurred(field: Tensor, spread: float) -> Tensor:
+    """A map [B, C, H, W] blurred by a Gaussian as OpenCV does it: four spreads wide, mirrored at the borders."""
+    reach = round(4 * spread)
+    line = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=field.device, dtype=field.dtype) / spread) ** 2)
+    line = (line / line.sum()).expand(field.shape[1], 1, -1)
+    padded = F.pad(field, (reach,) * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, line[..., None, :], groups=field.shape[1]), line[..., None], groups=field.shape[1])
 
 
 def _sample(field: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+
+from kernels.sync_distance import sync_distance
 
 REACH = 15
 BROAD = 3  # frames on each side that the dip at the right offset may be wide
@@ -77,15 +80,8 @@ def _mean(distances: np.ndarray) -> np.ndarray:
 
 
 def curve_of(video: np.ndarray, audio: np.ndarray) -> Curve:
-    """The distance curve of embeddings [windows, E] each; d[i, j] = |v_i - a_(i + j - 15)|."""
-    count = len(video)
-    distances = np.full((count, 2 * REACH + 1), np.nan, np.float32)
-    for column in range(2 * REACH + 1):
-        step = column - REACH
-        low, high = max(0, -step), min(count, len(audio) - step)
-        if high > low:
-            distances[low:high, column] = np.linalg.norm(video[low:high] - audio[low + step : high + step] + 1e-6, axis=1)
-    return Curve(distances)
+    """The distance curve of embeddings float32 [windows, E] each; d[i, j] = |v_i - a_(i + j - 15)|."""
+    return Curve(sync_distance(torch.from_numpy(video), torch.from_numpy(audio), reach=REACH).numpy())
 
 
 def certainty(distances: np.ndarray, temperature: float) -> np.ndarray:
