@@ -342,22 +342,39 @@ def doctor(as_json: Json = False) -> int:
 @verb
 def train(
     engine: Annotated[str, typer.Argument(help="avct or syncnet.", show_default=False)],
-    part: Annotated[str, typer.Option(help="For avct: renderer, transformer or pose.")] = "renderer",
-    hours: Annotated[float, typer.Option(help="Training time in all; a run that was stopped goes on.")] = 2.0,
+    preset: Annotated[str, typer.Option(help="For avct: compact or paper.")] = "compact",
+    part: Annotated[str, typer.Option(help="compact: renderer, painter, transformer, audio2pose. paper: fomm, transformer, audio2pose. The first when left out.")] = "",
+    hours: Annotated[float, typer.Option(help="Training time in all; a run that was stopped goes on. 0: compact two hours, paper its schedule.")] = 0.0,
+    steps: Annotated[int, typer.Option(help="Steps in all, instead of a time.")] = 0,
+    batch: Annotated[int, typer.Option(help="Items a step over all processes; 0 is the part's own.")] = 0,
+    frames: Annotated[int, typer.Option(help="For the paper preset's transformer and audio2pose: frames of a run; 0 is the part's own.")] = 0,
+    processes: Annotated[int, typer.Option(help="Processes on this machine; 0 is one a GPU, or one.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the run: prepared clips and checkpoints.")] = Path("training"),
     grid: Grid = GRID,
-    publish: Annotated[bool, typer.Option("--publish", help="Replace the shipped weights by the result.")] = False,
+    schedule: Annotated[str, typer.Option(help="For the paper preset's fomm: avct or fomm.")] = "",
+    perceptual: Annotated[Path | None, typer.Option(help="For the same: weights of VGG-19 for the perceptual loss.")] = None,
+    start: Annotated[Path | None, typer.Option(help="Checkpoint of another run to begin from.")] = None,
+    seed: Annotated[int, typer.Option(help="Of all chance in the run.")] = 1,
+    publish: Annotated[bool, typer.Option("--publish", help="Replace the weights in use by the result.")] = False,
+    also: Annotated[list[Path] | None, typer.Option(help="Checkpoint of another run; the mean of both is published.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Train an engine's part or the scorer on the GRID corpus."""
+    """Train a part of an engine, or the scorer, on the GRID corpus or a folder of clips (docs/training.md)."""
     voice = Voice(as_json)
-    _settings()
-    from tasks.learn import train_part
+    from tasks.learn import Order, part_named
+
+    order = Order(
+        name=part_named(engine, preset, part), corpus=grid, out=out, seconds=hours * 3600, steps=steps, batch=batch, frames=frames, seed=seed,
+        processes=processes, schedule=schedule, perceptual=perceptual, start=start, publish=publish, also=tuple(also or ()),
+    )  # fmt: skip
+    settings = _settings()
+    from flows.train import run_training
 
     with Bars(voice).shown() as bars:
-        figures = train_part(engine, part, hours * 3600, out, grid, publish, bars.phase)
-    voice.result({"engine": engine, "part": part, "out": str(out), "figures": figures})
-    voice.plain(f"trained {engine} {part if engine == 'avct' else ''}: {figures}\ncheckpoints: {out}")
+        bars.phase("starting the conductor")
+        made = run_training(order, settings, bars.step)
+    voice.result({"part": order.name, "out": str(out), **made})
+    voice.plain(f"trained {order.name}: {made['figures']}\ncheckpoints: {out}" + (f"\nweights: {', '.join(made['weights'])}" if made["weights"] else ""))
 
 
 @app.command()
@@ -400,13 +417,12 @@ def calibrate(
 ) -> None:
     """Set the gate's thresholds from held-out real clips; the ledger keeps them with the scorer's version."""
     voice, settings = Voice(as_json), _settings()
-    from db.session import open_database
+    from flows.calibrate import run_calibration
     from tasks.calibrate import describe
-    from tasks.learn import calibrate_gate
 
     with Bars(voice).shown() as bars:
         bars.phase("scoring held-out clips; this takes minutes")
-        thresholds = calibrate_gate(open_database(settings), grid, rate, ship)
+        thresholds = run_calibration(grid, rate, ship, settings)
     voice.result({"thresholds": thresholds.to_dict()})
     for line in describe(thresholds):
         voice.plain(line)

@@ -1,12 +1,14 @@
 """Talking-face clips as training data: each clip decoded and landmarked once, into a cache of plain arrays.
 
-The cache lies outside the repository. Per split (`train`, `validation`, `unseen`): `face.bin` [frames, 160, 160, 3] uint8, the
-face square of each clip grown by 1.25; `mouth.bin` [frames, 96, 96] uint8 grey, the mouth square of each frame, smoothed
+The cache lies outside the repository. Per split (`train`, `validation`, `unseen`): `face.bin` [frames, 160, 160, 3] uint8 (or of
+another size, which the file's own tells), the face square of each clip grown by 1.25; `mouth.bin` [frames, 96, 96] uint8 grey, the mouth square of each frame, smoothed
 over time and grown by 1.25; `landmarks.bin` [frames, 478, 3] float32 in unit coordinates of the clip's face square;
 `wave.bin` int16 at 16 kHz; `index.json` with every clip's name, first frame, frame count, first sample and sample count.
 """
 
+import functools
 import json
+import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -14,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from infra.errors import MediaError
 from models.faces.crop import Square, cut, face_square, mouth_square
 
 FACE_SIZE, MOUTH_SIZE, MARGIN = 160, 96, 1.25
 RATE = 16_000
 SPLITS = ("train", "validation", "unseen")
+MEDIA = (".mkv", ".mpg", ".mp4", ".mov", ".avi", ".webm")
 
 
 @dataclass
@@ -34,7 +38,14 @@ class Clip:
 
 
 def clips_of(grid: Path) -> dict[str, list[Path]]:
-    """The clips of a GRID folder by split: s1 without and with its validation list, and every other speaker."""
+    """The clips of a folder by split.
+
+    GRID's (it has s1/validation.txt): s1 without and with that list, and every other speaker. Any other folder's: its clips and
+    those of its folders, each tenth one held out, nobody unseen.
+    """
+    if not (grid / "s1" / "validation.txt").exists():
+        found = sorted(p for p in (*grid.glob("*"), *grid.glob("*/*")) if p.suffix.lower() in MEDIA)
+        return {"train": [p for i, p in enumerate(found) if i % 10 != 9], "validation": found[9::10], "unseen": []}
     held_out = set((grid / "s1" / "validation.txt").read_text().split())
     s1 = sorted((grid / "s1").glob("*.mkv"))
     return {
@@ -45,10 +56,16 @@ def clips_of(grid: Path) -> dict[str, list[Path]]:
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """A clip's RGB frames [T, H, W, 3] and its sound, mono int16 at 16 kHz, cut or padded to the length of the picture."""
+    """A clip's RGB frames [T, H, W, 3] and its sound, mono int16 at 16 kHz, cut or padded to the length of the picture.
+
+    Raises MediaError for a clip of another rate than 25 frames a second.
+    """
     import av
 
     with av.open(str(path)) as media:
+        rate = media.streams.video[0].average_rate
+        if rate is not None and abs(rate - 25) > 0.01:
+            raise MediaError(f"{path.name} has {float(rate):.2f} frames a second", code="media.rate", next_step="Convert the clips: ffmpeg -i IN -r 25 OUT.mkv")
         frames = np.stack([f.to_ndarray(format="rgb24") for f in media.decode(video=0)])
     with av.open(str(path)) as media:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
@@ -72,7 +89,7 @@ def mouth_squares(landmarks: np.ndarray) -> list[Square]:
     return [Square(*row) for row in smooth(raw)]
 
 
-def prepare_clip(path: Path) -> dict[str, np.ndarray] | None:
+def prepare_clip(path: Path, face_size: int = FACE_SIZE) -> dict[str, np.ndarray] | None:
     """One clip's arrays, or None when a frame shows no face."""
     import cv2
 
@@ -90,15 +107,15 @@ def prepare_clip(path: Path) -> dict[str, np.ndarray] | None:
     unit = np.concatenate([square.to_unit(landmarks), landmarks[..., 2:] * (2 / square.side)], axis=-1)
     grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
     return {
-        "face": np.stack([cut(f, square.grown(MARGIN), FACE_SIZE) for f in frames]),
+        "face": np.stack([cut(f, square.grown(MARGIN), face_size) for f in frames]),
         "mouth": np.stack([cut(g, s.grown(MARGIN), MOUTH_SIZE) for g, s in zip(grey, squares, strict=True)]),
         "landmarks": unit.astype(np.float32),
         "wave": wave,
     }
 
 
-def prepare(grid: Path, cache: Path, workers: int = 2, splits: tuple[str, ...] = SPLITS) -> None:
-    """Fill the cache from a GRID folder, split by split; one that is there already is left alone."""
+def prepare(grid: Path, cache: Path, workers: int = 2, splits: tuple[str, ...] = SPLITS, face_size: int = FACE_SIZE) -> None:
+    """Fill the cache from a folder of clips, split by split; one that is there already is left alone, at the size that it has."""
     for split, paths in reversed(clips_of(grid).items()):
         folder = cache / split
         if split not in splits or (folder / "index.json").exists():
@@ -108,7 +125,7 @@ def prepare(grid: Path, cache: Path, workers: int = 2, splits: tuple[str, ...] =
         streams = {name: (folder / f"{name}.bin").open("wb") for name in ("face", "mouth", "landmarks", "wave")}
         frame = sample = 0
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for path, arrays in zip(paths, pool.map(prepare_clip, paths), strict=True):
+            for path, arrays in zip(paths, pool.map(functools.partial(prepare_clip, face_size=face_size), paths), strict=True):
                 if arrays is None:
                     continue
                 for name, stream in streams.items():
@@ -121,6 +138,11 @@ def prepare(grid: Path, cache: Path, workers: int = 2, splits: tuple[str, ...] =
         (folder / "index.json").write_text(json.dumps([asdict(c) for c in index]))
 
 
+def _mapped(path: Path, kind: type, *shape: int) -> np.ndarray:
+    """A file as an array; numpy maps no empty ones."""
+    return np.memmap(path, kind, "r", shape=shape) if math.prod(shape) else np.zeros(shape, kind)
+
+
 class Corpus:
     """One split of a prepared cache, memory-mapped."""
 
@@ -128,10 +150,11 @@ class Corpus:
         folder = cache / split
         self.clips = [Clip(**row) for row in json.loads((folder / "index.json").read_text())]
         frames = sum(c.frames for c in self.clips)
-        self.face = np.memmap(folder / "face.bin", np.uint8, "r", shape=(frames, FACE_SIZE, FACE_SIZE, 3))
-        self.mouth = np.memmap(folder / "mouth.bin", np.uint8, "r", shape=(frames, MOUTH_SIZE, MOUTH_SIZE))
-        self.landmarks = np.memmap(folder / "landmarks.bin", np.float32, "r", shape=(frames, 478, 3))
-        self.wave = np.memmap(folder / "wave.bin", np.int16, "r")
+        self.face_size = math.isqrt((folder / "face.bin").stat().st_size // (3 * frames)) if frames else FACE_SIZE
+        self.face = _mapped(folder / "face.bin", np.uint8, frames, self.face_size, self.face_size, 3)
+        self.mouth = _mapped(folder / "mouth.bin", np.uint8, frames, MOUTH_SIZE, MOUTH_SIZE)
+        self.landmarks = _mapped(folder / "landmarks.bin", np.float32, frames, 478, 3)
+        self.wave = _mapped(folder / "wave.bin", np.int16, sum(c.samples for c in self.clips))
 
     def frames_of(self, clip: Clip) -> slice:
         """The clip's frames in `face`, `mouth` and `landmarks`."""

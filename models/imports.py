@@ -68,6 +68,23 @@ def bring(kind: str, files: list[Path], *, licence: str, open_licence: bool = Fa
     ]  # fmt: skip
 
 
+def tensors_of(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file, or of a pickled state dict by that process of its own. Raises WeightsError."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise WeightsError(f"there is no file {path}", code="weights.missing", next_step="Check the path.")
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise WeightsError(f"{path.name} is not safetensors ({error})", code="weights.format") from error
+    with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
+        _unpickle(path, ["all"], Path(folder))
+        return load_file(Path(folder) / "all.safetensors")
+
+
 def _unpickle(path: Path, keys: list[str], folder: Path) -> None:
     """Have the tensors of a checkpoint's dictionaries written as safetensors by a process of its own."""
     arguments = [sys.executable, "-I", str(Path(__file__).with_name("unpickle.py")), str(path.absolute()), str(folder), *keys]

@@ -16,7 +16,9 @@ from models.syncnet.evaluate import Pair, evaluate, pairs
 from models.syncnet.network import MELS, SyncConfig, SyncNetwork, log_mels
 from models.syncnet.protocol import REACH, auc, certainty, curve_of, figures_of, margin
 from models.syncnet.scorer import CHUNK, SyncScorer
-from models.syncnet.train import RUN, Windows, contrast, offsets_of_seconds, train
+from models.syncnet.train import RUN, Scorer, Windows, contrast, offsets_of_seconds
+from models.training.loop import Budget, fit
+from models.training.part import Options
 
 FRAME = 640  # samples
 STEPS = (-15, -11, -6, -3, 0, 2, 5, 9, 14)  # frames that the sound is moved by
@@ -205,8 +207,8 @@ def small_cache(folder: Path, clips: int = 3, frames: int = 60) -> Path:
 def test_training_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     cache = small_cache(tmp_path / "cache")
-    first = train(cache, tmp_path / "out", 1.0, clips=2)
-    again = train(cache, tmp_path / "out", 2.0, clips=2)
+    options = Options(cache=cache, out=tmp_path / "out", batch=2)
+    first, again = (fit(Scorer(options), Budget(seconds=seconds)) for seconds in (1.0, 2.0))
     assert 0 < first["step"] < again["step"]
     state = torch.load(tmp_path / "out" / "syncnet.pt", weights_only=True)
     SyncNetwork(SyncConfig()).load_state_dict(state["average"])

@@ -1,11 +1,10 @@
 """Train the compact motion transformer and audio-to-pose network on the single speaker: keypoint regression, as published."""
 
+import copy
 import json
-import math
-import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +17,8 @@ from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows
 from models.avct.phonemes import SIL
 from models.avct.transformer import MotionTransformer, TransformerConfig, windows
 from models.corpus import Clip, Corpus, smooth
+from models.training.part import Options, Part, cosine, set_rate
+from models.training.ranks import Ranks
 from models.types import Phone
 
 RUN = 24  # consecutive frames of one clip in a batch
@@ -69,47 +70,60 @@ def set_scales(model: MotionTransformer, clips: list[ClipMotion]) -> None:
         getattr(model, f"{name}_scale").copy_(torch.from_numpy(rows.std(0) + 1e-3))
 
 
-def batches(clips: list[ClipMotion], model: MotionTransformer, count: int, random: np.random.Generator) -> Iterator[tuple[Tensor, ...]]:
-    """Endless augmented runs: encoder windows, decoder windows, values, Jacobians; [count * RUN, ...] each, in time order."""
-    reach = model.config.reach
-    while True:
-        encoded, decoded, values, jacobians = [], [], [], []
-        for clip in (clips[i] for i in random.integers(len(clips), size=count)):
-            start = int(random.integers(0, max(1, len(clip.pose) - RUN + 1)))
-            steps = np.clip(np.arange(start - reach, start + RUN + reach), 0, len(clip.pose) - 1)
+class Runs:
+    """Random augmented runs of consecutive frames of the clips, as the transformer's raw inputs and targets."""
+
+    def __init__(self, clips: list[ClipMotion], reach: int, audio_scale: np.ndarray) -> None:
+        self.clips, self.reach, self.audio_scale = clips, reach, audio_scale
+
+    def batch(self, count: int, random: np.random.Generator) -> tuple[Tensor, ...]:
+        """Phones [N, R + 2 reach, 4], poses, feature rows, identity, whether the sound is heard; values and Jacobians [N, R, ...]."""
+        rows: list[tuple[np.ndarray, ...]] = []
+        for clip in (self.clips[i] for i in random.integers(len(self.clips), size=count)):
+            start = int(random.integers(0, len(clip.pose) - RUN + 1))
+            steps = np.clip(np.arange(start - self.reach, start + RUN + self.reach), 0, len(clip.pose) - 1)
             inner = slice(start, start + RUN)
-            encoder, decoder = _tokens(model, clip, steps, clips[int(random.integers(len(clips)))], random)
-            encoded.append(encoder.unfold(0, 2 * reach + 1, 1).transpose(1, 2)[: len(clip.pose[inner])])
-            decoded.append(decoder.unfold(0, 2 * reach + 1, 1).transpose(1, 2)[: len(clip.pose[inner])])
-            values.append(torch.from_numpy(clip.values[inner]))
-            jacobians.append(torch.from_numpy(clip.jacobians[inner]))
-        yield torch.cat(encoded), torch.cat(decoded), torch.cat(values), torch.cat(jacobians)
+            rows.append((*self._inputs(clip, steps, random), clip.values[inner], clip.jacobians[inner]))
+        phones, *others = (np.stack(column) for column in zip(*rows, strict=True))
+        return torch.from_numpy(phones), *(torch.from_numpy(np.asarray(column, np.float32)) for column in others)
+
+    def _inputs(self, clip: ClipMotion, steps: np.ndarray, random: np.random.Generator) -> tuple[np.ndarray, ...]:
+        other = self.clips[int(random.integers(len(self.clips)))]
+        phones = clip.phones[steps].copy()
+        if random.random() < 0.5:  # boundaries are never certain: shift them by up to two rows
+            phones = np.roll(phones.reshape(-1), int(random.integers(-2, 3))).reshape(phones.shape)
+        withheld = random.random(len(steps)) < (1.0 if random.random() < 0.1 else 0.05)
+        phones[withheld] = np.where(random.random() < 0.5, SIL, phones[withheld])
+        pose = clip.pose[steps] + random.normal(0, 0.02, 6)
+        tilt = random.normal(0, 1, WIDTH) * np.repeat([0.35, 0.35, 0.0], [13, 26, 2])
+        audio = clip.audio[steps] + (tilt + random.normal(0, 0.15, (len(steps), 1, WIDTH))) * self.audio_scale
+        heard = np.full((len(steps), 1), float(random.random() > 0.35))
+        identity = other.values[int(random.integers(len(other.values)))] + random.normal(0, 0.03, clip.values.shape[1:])
+        return phones, pose, audio, np.broadcast_to(identity, (len(steps), *identity.shape)), heard
 
 
-def _tokens(model: MotionTransformer, clip: ClipMotion, steps: np.ndarray, other: ClipMotion, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    phones = clip.phones[steps].copy()
-    if random.random() < 0.5:  # boundaries are never certain: shift them by up to two rows
-        phones = np.roll(phones.reshape(-1), int(random.integers(-2, 3))).reshape(phones.shape)
-    withheld = random.random(len(steps)) < (1.0 if random.random() < 0.1 else 0.05)
-    phones[withheld] = np.where(random.random() < 0.5, SIL, phones[withheld])
-    pose = clip.pose[steps] + random.normal(0, 0.02, 6)
-    tilt = random.normal(0, 1, WIDTH) * np.repeat([0.35, 0.35, 0.0], [13, 26, 2])
-    audio = clip.audio[steps] + (tilt * model.audio_scale.numpy()) + random.normal(0, 0.15, (len(steps), 1, WIDTH)) * model.audio_scale.numpy()
-    heard = np.full((len(steps), 1), float(random.random() > 0.35))
-    identity = other.values[int(random.integers(len(other.values)))] + random.normal(0, 0.03, clip.values.shape[1:])
-    tensors = (torch.from_numpy(np.asarray(a, np.float32)) for a in (pose, audio, identity, heard))
-    pose_t, audio_t, identity_t, heard_t = tensors
-    return model.encoder_tokens(torch.from_numpy(phones), pose_t), model.decoder_tokens(audio_t, identity_t, heard_t)
+class MotionLoss(nn.Module):
+    """The transformer's loss on a batch of `Runs`: each step's tokens once, windows of them, L1 of what they give."""
+
+    def __init__(self, model: MotionTransformer) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, phones: Tensor, pose: Tensor, audio: Tensor, identity: Tensor, heard: Tensor, values: Tensor, jacobians: Tensor) -> dict[str, Tensor]:
+        """Runs of N clips; see `Runs.batch`."""
+        encoder, decoder = self.model.encoder_tokens(phones, pose), self.model.decoder_tokens(audio, identity, heard)
+        size = 2 * self.model.config.reach + 1
+        seen, told = (tokens.unfold(1, size, 1).transpose(2, 3).flatten(0, 1) for tokens in (encoder, decoder))
+        return {"loss": motion_loss(self.model(seen, told), values.flatten(0, 1), jacobians.flatten(0, 1), self.model.values_scale)}
 
 
 def motion_loss(made: tuple[Tensor, Tensor], values: Tensor, jacobians: Tensor, scale: Tensor) -> Tensor:
     """L1 on keypoints in units of their spread, lips weighted, on their change from frame to frame, and on Jacobians."""
-    weight = torch.ones(values.shape[1], 1)
+    weight = values.new_ones(values.shape[1], 1)
     weight[list(kp.LIPS)] = LIP_WEIGHT
     error = (made[0] - values) / scale
     place = (error.abs() * weight).mean()
-    runs = error.reshape(-1, RUN, *error.shape[1:]) if len(error) % RUN == 0 else error[None]
-    change = (runs.diff(dim=1).abs() * weight).mean()
+    change = (error.reshape(-1, RUN, *error.shape[1:]).diff(dim=1).abs() * weight).mean()
     return place + 0.5 * change + 2.0 * (made[1] - jacobians).abs().mean()
 
 
@@ -138,54 +152,85 @@ def predict(model: MotionTransformer, clip: ClipMotion, heard: float = 1.0) -> t
     return values.numpy(), jacobians.numpy()
 
 
-def train_transformer(cache: Path, out: Path, seconds: float, *, count: int = 10, rate: float = 5e-4, threads: int = 1, seed: int = 1) -> dict:
-    """Train the transformer for a fixed time with checkpoints in `out`; goes on from one that is there."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    model = MotionTransformer(TransformerConfig())
-    clips, held_out = gather(cache, "train"), gather(cache, "validation")
-    set_scales(model, clips)
-    step = _fit(model, lambda: _transformer_loss(model, clips, count, seed), out / "transformer.pt", seconds, rate,
-                lambda: evaluate(model, held_out[:40]))
-    return {"step": step, **evaluate(model, held_out), "withheld": evaluate(model, held_out, 0.0)}
+class Transformer(Part):
+    """The part `transformer` of the compact preset."""
+
+    name, clip, rate = "transformer", 1.0, 5e-4
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options, batch=10)
+        self.model = MotionTransformer(TransformerConfig())
+        clips = [clip for clip in gather(options.cache, "train") if len(clip.pose) >= RUN]
+        self.held_out = gather(options.cache, "validation")
+        set_scales(self.model, clips)
+        self.runs = Runs(clips, self.model.config.reach, self.model.audio_scale.numpy().copy())
+        self.networks = {"model": self.model}
+        self.optimisers = {"optimiser": torch.optim.AdamW(self.model.parameters(), self.rate, weight_decay=0.01)}
+        self.loss: nn.Module = MotionLoss(self.model)
+
+    def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
+        """Runs of some clips."""
+        return self.runs.batch(ranks.share(self.batch), np.random.default_rng(seed))
+
+    def pace(self, portion: float) -> None:
+        """A rise over 200 steps, then a cosine."""
+        set_rate(self.optimisers["optimiser"], self.rate * cosine(self.step, portion, 200, 0.01))
+
+    def check(self) -> dict[str, Any]:
+        """Held-out clips, with their sound and without it."""
+        model = copy.deepcopy(self.model).cpu()
+        return {**evaluate(model, self.held_out), "withheld": evaluate(model, self.held_out, 0.0)} if self.held_out else {}
 
 
-def _transformer_loss(model: MotionTransformer, clips: list[ClipMotion], count: int, seed: int) -> Iterator[Tensor]:
-    random = np.random.default_rng(seed + int(time.time()))
-    for encoded, decoded, values, jacobians in batches(clips, model, count, random):
-        yield motion_loss(model(encoded, decoded), values, jacobians, model.values_scale)
+class PoseLoss(nn.Module):
+    """Audio-to-pose's loss on sound and tracks of clips."""
+
+    def __init__(self, model: AudioToPose) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, sound: Tensor, tracks: Tensor) -> dict[str, Tensor]:
+        """Sound [N, T, 4, 41] and poses [N, T, 6]."""
+        return {"loss": pose_loss(self.model, sound, tracks, noise=0.3)}
 
 
-def train_pose(cache: Path, out: Path, seconds: float, *, count: int = 32, rate: float = 2e-3, threads: int = 1, seed: int = 1) -> dict:
-    """Train audio-to-pose for a fixed time; negative log-likelihood of the next change of pose."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    model = AudioToPose()
-    clips = [c for c in gather(cache, "train") if len(c.pose) >= 74]
-    tracks = np.stack([smooth(c.pose[:74], 2) for c in clips]).astype(np.float32)
-    sound = np.stack([c.audio[:74] for c in clips])
-    for name, rows in (("audio", sound.reshape(-1, WIDTH)), ):
-        getattr(model, f"{name}_mean").copy_(torch.from_numpy(rows.mean(0)))
-        getattr(model, f"{name}_scale").copy_(torch.from_numpy(rows.std(0) + 1e-3))
-    model.pose_scale.copy_(torch.from_numpy((tracks - tracks[:, :1]).std((0, 1))))
-    model.step_scale.copy_(torch.from_numpy(np.diff(tracks, axis=1).std((0, 1))))
-    held = slice(0, len(clips) // 10)
-    data = (torch.from_numpy(sound), torch.from_numpy(tracks))
+class Pose(Part):
+    """The part `audio2pose` of the compact preset: the next change of pose, by its likelihood."""
 
-    def losses() -> Iterator[Tensor]:
-        random = np.random.default_rng(seed)
-        while True:
-            pick = torch.from_numpy(random.integers(len(clips) // 10, len(clips), size=count))
-            yield pose_loss(model, data[0][pick], data[1][pick], noise=0.3)
+    name, clip, rate, frames = "audio2pose", 1.0, 2e-3, 74
 
-    def check() -> dict[str, float]:
-        with torch.no_grad():
-            return {"held_out_nll": float(pose_loss(model, data[0][held], data[1][held], noise=0.0))}
+    def __init__(self, options: Options) -> None:
+        super().__init__(options, batch=32)
+        clips = [c for c in gather(options.cache, "train") if len(c.pose) >= self.frames]
+        tracks = np.stack([smooth(c.pose[: self.frames], 2) for c in clips]).astype(np.float32)
+        sound = np.stack([c.audio[: self.frames] for c in clips])
+        self.data, self.held = (torch.from_numpy(sound), torch.from_numpy(tracks)), len(clips) // 10
+        self.model = AudioToPose()
+        rows = sound.reshape(-1, WIDTH)
+        self.model.audio_mean.copy_(torch.from_numpy(rows.mean(0)))
+        self.model.audio_scale.copy_(torch.from_numpy(rows.std(0) + 1e-3))
+        self.model.pose_scale.copy_(torch.from_numpy((tracks - tracks[:, :1]).std((0, 1))) + 1e-6)
+        self.model.step_scale.copy_(torch.from_numpy(np.diff(tracks, axis=1).std((0, 1))) + 1e-6)
+        self.networks = {"model": self.model}
+        self.optimisers = {"optimiser": torch.optim.AdamW(self.model.parameters(), self.rate, weight_decay=0.01)}
+        self.loss: nn.Module = PoseLoss(self.model)
 
-    step = _fit(model, losses, out / "audio2pose.pt", seconds, rate, check)
-    return {"step": step, **check()}
+    def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
+        """Whole clips, none of the first tenth, which is held out."""
+        pick = torch.from_numpy(np.random.default_rng(seed).integers(self.held, len(self.data[0]), size=ranks.share(self.batch)))
+        return self.data[0][pick], self.data[1][pick]
+
+    def pace(self, portion: float) -> None:
+        """A rise over 200 steps, then a cosine."""
+        set_rate(self.optimisers["optimiser"], self.rate * cosine(self.step, portion, 200, 0.01))
+
+    @torch.no_grad()
+    def check(self) -> dict[str, Any]:
+        """Negative log-likelihood of the held-out tenth."""
+        if not self.held:
+            return {}
+        sound, tracks = (values[: self.held] for values in self.data)
+        return {"held_out_nll": float(pose_loss(copy.deepcopy(self.model).cpu(), sound, tracks, noise=0.0))}
 
 
 def pose_loss(model: AudioToPose, sound: Tensor, tracks: Tensor, noise: float) -> Tensor:
@@ -193,47 +238,10 @@ def pose_loss(model: AudioToPose, sound: Tensor, tracks: Tensor, noise: float) -
     away = tracks - tracks[:, :1]
     change = away.diff(dim=1, prepend=torch.zeros_like(away[:, :1]))
     codes, state = model.codes(sound), model.start(len(sound))
-    total = torch.zeros(())
+    total = sound.new_zeros(())
     for t in range(1, tracks.shape[1]):
         blur = torch.randn_like(away[:, 0]) * noise
         mean, spread, state = model.step(codes[:, t], away[:, t - 1] + blur * model.pose_scale, change[:, t - 1] + blur * model.step_scale, state)
         error = (change[:, t] / model.step_scale - mean) / spread.exp()
         total = total + (0.5 * error.square() + spread).mean()
     return total / (tracks.shape[1] - 1)
-
-
-def _fit(
-    model: nn.Module, losses: Callable[[], Iterator[Tensor]], kept: Path, seconds: float, rate: float, check: Callable[[], dict[str, float]]
-) -> int:
-    optimiser = torch.optim.AdamW(model.parameters(), rate, weight_decay=0.01)
-    step, spent = 0, 0.0
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-    started = saved = time.monotonic()
-    for loss in losses():
-        now = spent + time.monotonic() - started
-        if now >= seconds:
-            break
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * now / seconds)))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        if time.monotonic() - saved > 120:
-            saved = time.monotonic()
-            _keep(kept, model, optimiser, step, now)
-            with kept.with_suffix(".log").open("a") as log:
-                log.write(json.dumps({"step": step, "minutes": round(now / 60, 1), "loss": float(loss.detach()), **check()}) + "\n")
-    _keep(kept, model, optimiser, step, seconds)
-    return step
-
-
-def _keep(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, step: int, spent: float) -> None:
-    fresh = path.with_suffix(".new")
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent}, fresh)
-    fresh.replace(path)

@@ -6,24 +6,23 @@ alone paints the mean of all mouths that could be meant, which is grey and soft;
 """
 
 import copy
-import json
-import math
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.avct import keypoints as kp
 from models.avct.augment import Colour, HeadMove, View, mouth_weight, sample, to_tensor
 from models.avct.dense_motion import grid
 from models.avct.discriminator import MouthDiscriminator, cut_mouths, discriminator_loss, generator_loss
 from models.avct.generator import Generator, GeneratorConfig, Rendered
-from models.avct.train_renderer import MOVE_RATE, Pairs, edge_l1, follow, gains, pyramid_l1
+from models.avct.train_renderer import MOVE_RATE, Pairs, check_gains, edge_l1, pyramid_l1
 from models.corpus import Corpus
+from models.training.part import Options, Part, cosine, follow, set_rate
+from models.training.ranks import Ranks
 
 INNER_LIPS = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 ADVERSARY = 0.5  # how hard the discriminator pulls at the last layer, against reconstruction
@@ -83,97 +82,105 @@ def painter_loss(rendered: Rendered, target: Tensor, driving: Tensor, inside: Te
     )
 
 
-@dataclass
-class Finishing:
-    """Everything that a checkpoint of `painter.pt` holds."""
-
-    model: Generator
-    average: Generator
-    judge: MouthDiscriminator
-    optimiser: torch.optim.Adam
-    judging: torch.optim.Adam
-    step: int = 0
-    spent: float = 0.0
-
-    @classmethod
-    def start(cls, out: Path, rate: float) -> "Finishing":
-        """From `painter.pt` of the folder, or, where there is none, from `renderer.pt`."""
-        model, judge = Generator(GeneratorConfig()), MouthDiscriminator(GeneratorConfig().lip_keypoints)
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        kept = out / "painter.pt"
-        state = torch.load(kept if kept.exists() else out / "renderer.pt", weights_only=True)
-        model.load_state_dict(state["model" if kept.exists() else "average"], strict=True)
-        made = cls(
-            model,
-            copy.deepcopy(model).eval(),
-            judge,
-            torch.optim.Adam(model.parameters(), rate, betas=(0.5, 0.99)),
-            torch.optim.Adam(judge.parameters(), 2 * rate, betas=(0.5, 0.99)),
-        )
-        if kept.exists():
-            for name in ("average", "judge", "optimiser", "judging"):
-                getattr(made, name).load_state_dict(state[name])
-            made.step, made.spent = state["step"], state["spent"]
-        return made
-
-    def save(self, path: Path, spent: float) -> None:
-        """Write a checkpoint; the one before stays whole until this one is."""
-        parts = {name: getattr(self, name).state_dict() for name in ("model", "average", "judge", "optimiser", "judging")}
-        torch.save(parts | {"step": self.step, "spent": spent}, path.with_suffix(".new"))
-        path.with_suffix(".new").replace(path)
-
-    def pace(self, rate: float, share: float) -> None:
-        """Set learning rates for the share of the time that has passed: a short rise, then a cosine."""
-        now = rate * min(1.0, (self.step + 1) / 50) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * share)))
-        self.optimiser.param_groups[0]["lr"], self.judging.param_groups[0]["lr"] = now, 2 * now
-
-    def update(self, pairs: OpeningPairs, batch: int) -> dict[str, float]:
-        """One step of the renderer and one of the discriminator; their losses."""
-        seen, shown, source, driving, inside, shut = pairs.batch_with_inside(batch)
-        rendered = self.model(seen, self.model.encode(seen), source, driving)
-        loss = painter_loss(rendered, shown, driving[0], inside, shut)
-        lips = driving[0][:, : self.model.config.lip_keypoints]
-        (made, there), (real, _) = cut_mouths(rendered.picture, lips), cut_mouths(shown, lips)
-        self.judge.requires_grad_(False)
-        against = generator_loss(self.judge(real, there), self.judge(made, there))
-        share = ADVERSARY * balance(loss, against, self.model.paint.weight) if self.step > HEAD_START else 0.0
-        self.optimiser.zero_grad(set_to_none=True)
-        (loss + share * against).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimiser.step()
-        self.judge.requires_grad_(True)
-        judged = discriminator_loss(self.judge(real, there), self.judge(made.detach(), there))
-        self.judging.zero_grad(set_to_none=True)
-        judged.backward()
-        self.judging.step()
-        self.step += 1
-        follow(self.average, self.model, min(0.997, self.step / (self.step + 20)))
-        return {"loss": float(loss.detach()), "against": float(against.detach()), "judged": float(judged.detach()), "share": float(share)}
-
-
 def balance(loss: Tensor, against: Tensor, weight: Tensor) -> float:
     """The factor by which both losses pull equally at the last layer's weight (Esser et al. 2021), at most 10."""
     first, second = (torch.autograd.grad(x, weight, retain_graph=True)[0].norm() for x in (loss, against))
     return float((first / (second + 1e-6)).clamp(max=10))
 
 
-def train(cache: Path, out: Path, seconds: float, *, batch: int = 8, rate: float = 4e-4, threads: int = 1, seed: int = 7) -> dict:
-    """Go on from `renderer.pt` in `out` for a time and write `painter.pt`, of the same form; goes on from one that is there."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    run = Finishing.start(out, rate)
-    pairs = OpeningPairs(Corpus(cache, "train"), run.model.config.size, seed + run.step)
-    unseen, held_out = Corpus(cache, "unseen"), Corpus(cache, "validation")
-    started = saved = time.monotonic()
-    while (now := run.spent + time.monotonic() - started) < seconds:
-        run.pace(rate, now / seconds)
-        row: dict = run.update(pairs, batch)
-        if time.monotonic() - saved > 180:
-            saved = time.monotonic()
-            run.save(out / "painter.pt", now)
-            row |= {"step": run.step, "minutes": round(now / 60, 1), "unseen": gains(run.average, unseen, every=15)}
-            row["validation"] = gains(run.average, held_out, every=15, limit=6)
-            with (out / "painter.log").open("a") as log:
-                log.write(json.dumps(row) + "\n")
-    run.save(out / "painter.pt", seconds)
-    return {"step": run.step, "unseen": gains(run.average, unseen), "validation": gains(run.average, held_out)}
+class PaintLoss(nn.Module):
+    """What the renderer pays: reconstruction, and the judge's verdict on its mouths. The judge itself is not trained here."""
+
+    def __init__(self, model: Generator, judge: MouthDiscriminator) -> None:
+        super().__init__()
+        self.model = model
+        self.judge = (judge,)  # in a tuple: its parameters are not this module's
+
+    def forward(
+        self, heard: bool, seen: Tensor, shown: Tensor, inside: Tensor, shut: Tensor, *keypoints: Tensor
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Terms, and what the judge is to see: filmed mouths, painted ones, lips. heard: whether the judge counts yet."""
+        (judge,) = self.judge
+        rendered = self.model(seen, self.model.encode(seen), keypoints[:2], keypoints[2:])
+        loss = painter_loss(rendered, shown, keypoints[2], inside, shut)
+        lips = keypoints[2][:, : self.model.config.lip_keypoints]
+        (made, there), (real, _) = cut_mouths(rendered.picture, lips), cut_mouths(shown, lips)
+        judge.requires_grad_(False)
+        against = generator_loss(judge(real, there), judge(made, there))
+        share = ADVERSARY * balance(loss, against, self.model.paint.weight) if heard else 0.0
+        return {"painted": loss, "against": share * against}, (real, made.detach(), there)
+
+
+class JudgeLoss(nn.Module):
+    """What the judge pays for its verdicts."""
+
+    def __init__(self, judge: MouthDiscriminator) -> None:
+        super().__init__()
+        self.judge = judge
+
+    def forward(self, real: Tensor, made: Tensor, lips: Tensor) -> Tensor:
+        """Filmed and painted mouths [B, 3, 48, 48] with the lips' places."""
+        return discriminator_loss(self.judge(real, lips), self.judge(made, lips))
+
+
+class Painter(Part):
+    """The part `painter` of the compact preset: goes on from `renderer` and writes a checkpoint of the same form."""
+
+    name, clip, rate = "painter", 1.0, 4e-4
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(replace(options, start=options.start or options.out / "renderer.pt"), batch=8)
+        self.model, self.judge = Generator(GeneratorConfig()), MouthDiscriminator(GeneratorConfig().lip_keypoints)
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).eval()
+        self.networks = {"model": self.model, "average": self.average, "judge": self.judge}
+        self.optimisers = {
+            "optimiser": torch.optim.Adam(self.model.parameters(), self.rate, betas=(0.5, 0.99)),
+            "judging": torch.optim.Adam(self.judge.parameters(), 2 * self.rate, betas=(0.5, 0.99)),
+        }
+        self.loss: nn.Module = PaintLoss(self.model, self.judge)
+        self.judged: nn.Module = JudgeLoss(self.judge)
+        self.pairs = OpeningPairs(Corpus(options.cache, "train"), self.model.config.size, options.seed)
+
+    def begin(self, states: dict[str, Any]) -> None:
+        """From a renderer's average."""
+        for network in (self.model, self.average):
+            network.load_state_dict(states["average"])
+
+    def spread(self, ranks: Ranks) -> None:
+        """Both losses have processes in common."""
+        super().spread(ranks)
+        self.judged = ranks.spread(self.judged)
+
+    def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
+        """Pairs of frames, the inside of the lips, whether the source is closed, keypoints."""
+        self.pairs.seed(seed)
+        seen, shown, source, driving, inside, shut = self.pairs.batch_with_inside(ranks.share(self.batch))
+        return seen, shown, inside, shut, *source, *driving
+
+    def pace(self, portion: float) -> None:
+        """A short rise, then a cosine; the judge learns twice as fast."""
+        rate = self.rate * cosine(self.step, portion, 50, 0.02)
+        set_rate(self.optimisers["optimiser"], rate)
+        set_rate(self.optimisers["judging"], 2 * rate)
+
+    def update(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
+        """One step of the renderer and one of the judge; their losses."""
+        terms, shown = self.loss(self.step > HEAD_START, *batch)
+        total = terms["painted"] + terms["against"]
+        self.optimisers["optimiser"].zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.optimisers["optimiser"].step()
+        self.judge.requires_grad_(True)
+        judged = self.judged(*shown)
+        self.optimisers["judging"].zero_grad(set_to_none=True)
+        judged.backward()
+        self.optimisers["judging"].step()
+        self.step += 1
+        follow(self.average, self.model, min(0.997, self.step / (self.step + 20)))
+        return {"loss": float(total.detach()), "judged": float(judged.detach())} | {name: float(term.detach()) for name, term in terms.items()}
+
+    def check(self) -> dict[str, Any]:
+        """The average's gains on people it never saw and on the speaker's held-out clips."""
+        return check_gains(self.average, self.options.cache)

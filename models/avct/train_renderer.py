@@ -1,15 +1,12 @@
 """Train the compact dense motion and renderer, self-supervised: any frame of a clip drives any other."""
 
 import copy
-import json
-import math
-import time
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.avct import keypoints as kp
@@ -17,6 +14,8 @@ from models.avct.augment import Colour, HeadMove, View, mouth_weight, sample, to
 from models.avct.dense_motion import grid
 from models.avct.generator import Generator, GeneratorConfig, Rendered
 from models.corpus import Corpus
+from models.training.part import Options, Part, cosine, follow, set_rate
+from models.training.ranks import Ranks
 
 MOVE_RATE = 0.5
 TREMBLE = 0.004  # spread of the error put on keypoints, in half sides: landmarks of other faces are no better; a fifth of it on lips
@@ -29,6 +28,10 @@ class Pairs:
         self.corpus, self.size = corpus, size
         tracks = [kp.from_track(np.asarray(corpus.landmarks[corpus.frames_of(c)])) for c in corpus.clips]
         self.values = np.concatenate([values for values, _ in tracks]).astype(np.float32)
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Let the next batches hang on this seed alone."""
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -56,7 +59,7 @@ class Pairs:
 
 def pyramid_l1(output: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """L1 at full, half and quarter size, each pixel weighted by `weight` [B, 1, S, S]."""
-    total = torch.zeros(())
+    total = torch.zeros((), device=output.device)
     for _ in range(3):
         total = total + ((output - target).abs() * weight).mean()
         output, target, weight = (F.avg_pool2d(x, 2) for x in (output, target, weight))
@@ -120,73 +123,57 @@ def _gain(made: Tensor, held: Tensor, target: Tensor) -> float:
     return float((psnr(made, target) - psnr(held, target)).mean())
 
 
-@torch.no_grad()
-def follow(average: Generator, model: Generator, decay: float) -> None:
-    """Let the running average come nearer to the model by 1 - decay; counters are taken over."""
-    for slow, fast in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
-        slow.copy_(torch.lerp(slow, fast, 1 - decay) if slow.is_floating_point() else fast)
+class RenderLoss(nn.Module):
+    """The renderer's loss on a batch of `Pairs`."""
+
+    def __init__(self, model: Generator) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, seen: Tensor, shown: Tensor, *keypoints: Tensor) -> dict[str, Tensor]:
+        """Pictures [B, 3, S, S]; keypoints and Jacobians of the source, then of the driving frame."""
+        rendered = self.model(seen, self.model.encode(seen), keypoints[:2], keypoints[2:])
+        return {"loss": loss_of(rendered, shown, keypoints[2])}
 
 
-def train(cache: Path, out: Path, seconds: float, *, batch: int = 8, rate: float = 6e-4, threads: int = 1, seed: int = 1) -> dict:
-    """Train for a fixed time, checkpointing to `out`; goes on from a checkpoint that is there. Returns the last figures."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    config = GeneratorConfig()
-    model = Generator(config)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = copy.deepcopy(model).eval()
-    optimiser = torch.optim.Adam(model.parameters(), rate, betas=(0.7, 0.99))
-    step, spent = 0, 0.0
-    kept = out / "renderer.pt"
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
-        model.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-    pairs = Pairs(Corpus(cache, "train"), config.size, seed + step)
-    unseen, held_out = Corpus(cache, "unseen"), Corpus(cache, "validation")
-    started = saved = time.monotonic()
-    figures: dict = {}
-    while (now := spent + time.monotonic() - started) < seconds:
-        portion = now / seconds
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * portion)))
-        seen, shown, source, driving = pairs.batch(batch)
-        rendered = model(seen, model.encode(seen), source, driving)
-        loss = loss_of(rendered, shown, driving[0])
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        decay = min(0.998, step / (step + 20))
-        follow(average, model, decay)
-        if time.monotonic() - saved > 180:
-            saved = time.monotonic()
-            _save(kept, model, average, optimiser, step, now)
-            figures = _report(average, unseen, held_out, step, now, float(loss))
-            with (out / "renderer.log").open("a") as log:
-                log.write(json.dumps(figures) + "\n")
-    _save(kept, model, average, optimiser, step, seconds)
-    return _report(average, unseen, held_out, step, seconds, float("nan")) | {"config": asdict(config)}
+class Renderer(Part):
+    """The part `renderer` of the compact preset."""
+
+    name, clip, rate = "renderer", 1.0, 6e-4
+
+    def __init__(self, options: Options) -> None:
+        super().__init__(options, batch=8)
+        self.model = Generator(GeneratorConfig())
+        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = copy.deepcopy(self.model).eval()
+        self.networks = {"model": self.model, "average": self.average}
+        self.optimisers = {"optimiser": torch.optim.Adam(self.model.parameters(), self.rate, betas=(0.7, 0.99))}
+        self.loss: nn.Module = RenderLoss(self.model)
+        self.pairs = Pairs(Corpus(options.cache, "train"), self.model.config.size, options.seed)
+
+    def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
+        """Pairs of frames and their keypoints."""
+        self.pairs.seed(seed)
+        seen, shown, source, driving = self.pairs.batch(ranks.share(self.batch))
+        return seen, shown, *source, *driving
+
+    def pace(self, portion: float) -> None:
+        """A rise over 100 steps, then a cosine."""
+        set_rate(self.optimisers["optimiser"], self.rate * cosine(self.step, portion, 100, 0.02))
+
+    def update(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
+        """A step, and the average after it."""
+        row = super().update(batch)
+        follow(self.average, self.model, min(0.998, self.step / (self.step + 20)))
+        return row
+
+    def check(self) -> dict[str, Any]:
+        """The average's gains on people it never saw and on the speaker's held-out clips."""
+        return check_gains(self.average, self.options.cache)
 
 
-def _report(average: Generator, unseen: Corpus, held_out: Corpus, step: int, spent: float, loss: float) -> dict:
-    return {
-        "step": step,
-        "minutes": round(spent / 60, 1),
-        "loss": round(loss, 4),
-        "unseen": gains(average, unseen, every=15),
-        "validation": gains(average, held_out, every=15, limit=6),
-    }
-
-
-def _save(path: Path, model: Generator, average: Generator, optimiser: torch.optim.Optimizer, step: int, spent: float) -> None:
-    fresh = path.with_suffix(".new")
-    torch.save(
-        {"model": model.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "spent": spent},
-        fresh,
-    )
-    fresh.replace(path)
+def check_gains(average: Generator, cache: Path) -> dict[str, Any]:
+    """`gains` of a renderer on the splits that have clips."""
+    model = copy.deepcopy(average).cpu()
+    splits = {"unseen": Corpus(cache, "unseen"), "validation": Corpus(cache, "validation")}
+    return {name: gains(model, split, every=15, limit=12 if name == "unseen" else 6) for name, split in splits.items() if split.clips}

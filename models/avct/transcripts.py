@@ -1,7 +1,8 @@
-"""Phones of the training clips, from their word timings: forced alignment where it agrees with them, the dictionary otherwise."""
+"""Phones of the training clips: forced alignment of their words, or the dictionary where timings are known and it disagrees."""
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,10 @@ def _from_dictionary(words: list[tuple[str, float, float]]) -> list[Phone]:
 
 
 def write_phones(grid: Path, cache: Path) -> None:
-    """`phones.json` of a prepared cache, for the single speaker's splits; left alone when it is there."""
+    """`phones.json` of a prepared cache, for the splits that are trained on and held out; left alone when it is there.
+
+    A clip's words stand beside it, timed (CLIP.align, as GRID has them) or not (CLIP.txt). One without words is left out.
+    """
     target = cache / "phones.json"
     if target.exists():
         return
@@ -87,6 +91,21 @@ def write_phones(grid: Path, cache: Path) -> None:
     for split in ("validation", "train"):
         corpus = Corpus(cache, split)
         for clip in corpus.clips:
-            words = read_words(grid / clip.speaker / f"{clip.name}.align")
-            found[clip.name] = [(p.symbol, p.start, p.end) for p in align_words(corpus.wave_of(clip), words)]
+            near = grid if clip.speaker == grid.name else grid / clip.speaker
+            phones = phones_of(near / clip.name, corpus.wave_of(clip))
+            if phones:
+                found[clip.name] = [(p.symbol, p.start, p.end) for p in phones]
     target.write_text(json.dumps(found))
+
+
+def phones_of(stem: Path, wave: np.ndarray) -> list[Phone]:
+    """Phones of a clip by what stands beside it, none where there are no words or they cannot be aligned."""
+    timed, plain = (stem.with_name(stem.name + suffix) for suffix in (".align", ".txt"))
+    if timed.exists():
+        return align_words(wave, read_words(timed))
+    if not plain.exists():
+        return []
+    try:
+        return _forced(wave, " ".join(re.findall(r"[a-z']+", plain.read_text().lower())))[0]
+    except RuntimeError:  # no path found, or a word that the dictionary lacks
+        return []

@@ -6,21 +6,19 @@ learn from one speaker, so every batch is changed hard in appearance and in soun
 """
 
 import copy
-import json
-import math
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.corpus import MARGIN, Corpus
 from models.syncnet.network import FRAMES, MELS, SIZE, SyncConfig, SyncNetwork, cut_windows, log_mels
 from models.syncnet.protocol import REACH, SECOND, Curve, figures_of
 from models.syncnet.scorer import SyncScorer
+from models.training.part import Options, Part, cosine, follow, set_rate
+from models.training.ranks import Ranks
 
 RUN = 40  # consecutive windows of one clip in a batch
 AVERAGED = 0.995  # decay of the running average of the weights, which is what ships
@@ -32,6 +30,10 @@ class Windows:
     def __init__(self, corpus: Corpus, seed: int) -> None:
         self.corpus = corpus
         self.mels = {c.name: log_mels(corpus.wave_of(c).astype(np.float32) / 32768, c.frames * 4) for c in corpus.clips}
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Let the next batches hang on this seed alone."""
         self.random = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -143,7 +145,7 @@ def contrast(network: SyncNetwork, seen: Tensor, heard: Tensor) -> Tensor:
     """Symmetric InfoNCE over all windows of a batch, and the offset of every second; one frame off is neither right nor wrong."""
     likeness = network.see(seen) @ network.hear(heard).T * network.scale.exp()
     count = len(likeness)
-    order = torch.arange(count)
+    order = torch.arange(count, device=seen.device)
     near = ((order[:, None] - order[None]).abs() == 1) & (order[:, None] // RUN == order[None] // RUN)
     masked = likeness.masked_fill(near, -1e4)
     runs = torch.stack([likeness[i : i + RUN, i : i + RUN] for i in range(0, count, RUN)])
@@ -160,7 +162,7 @@ def offsets_of_seconds(likeness: Tensor) -> Tensor:
         means = F.avg_pool1d(torch.diagonal(likeness, offset, 1, 2)[:, None], SECOND, 1)[:, 0]  # [N, seconds - |offset|]
         first = max(0, -offset)
         logits[:, first : first + means.shape[1], offset + REACH] = means
-    return F.cross_entropy(logits.flatten(0, 1) * 2, torch.full((len(likeness) * seconds,), REACH))
+    return F.cross_entropy(logits.flatten(0, 1) * 2, torch.full((len(likeness) * seconds,), REACH, device=likeness.device))
 
 
 def curves(network: SyncNetwork, corpus: Corpus, limit: int | None = None) -> list[Curve]:
@@ -172,80 +174,54 @@ def curves(network: SyncNetwork, corpus: Corpus, limit: int | None = None) -> li
     ]
 
 
-def train(
-    cache: Path,
-    out: Path,
-    seconds: float,
-    *,
-    clips: int = 6,
-    rate: float = 1.5e-3,
-    threads: int = 1,
-    seed: int = 1,
-    start: Path | None = None,
-) -> dict[str, Any]:
-    """Train for a fixed time with checkpoints in `out`; goes on from one that is there, else from the model of `start`.
+class ContrastLoss(nn.Module):
+    """The scorer's loss on a batch of `Windows`; negatives are those of this process's batch."""
 
-    Returns the last figures, of the averaged weights, on `validation` and on `unseen`.
-    """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    network = SyncNetwork(SyncConfig())
-    optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=0.02)
-    kept, step, spent = out / "syncnet.pt", 0, 0.0
-    if start is not None:
-        network.load_state_dict(torch.load(start, weights_only=True)["model"])
-    average = copy.deepcopy(network).requires_grad_(False)
-    if kept.exists():
-        state = torch.load(kept, weights_only=True)
-        network.load_state_dict(state["model"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        step, spent = state["step"], state["spent"]
-    data = Windows(Corpus(cache, "train"), seed + step)
-    splits = {name: Corpus(cache, name) for name in ("validation", "unseen")}
-    started = saved = time.monotonic()
-    while (now := spent + time.monotonic() - started) < seconds:
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 200) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * now / seconds)))
-        loss = contrast(network, *data.batch(clips))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        _blend(average, network, min(AVERAGED, step / (step + 20)))
-        if time.monotonic() - saved > 180:
-            saved = time.monotonic()
-            _keep(kept, network, average, optimiser, step, now)
-            row: dict[str, Any] = {"step": step, "minutes": round(now / 60, 1), "loss": loss.item()}
-            row |= {name: figures_of(curves(average, split, 30), average.temperature) for name, split in splits.items()}
-            with (out / "syncnet.log").open("a") as log:
-                log.write(json.dumps(row) + "\n")
-    _keep(kept, network, average, optimiser, step, seconds)
-    figures: dict[str, Any] = {name: figures_of(curves(average, split), average.temperature) for name, split in splits.items()}
-    return {"step": step} | figures
+    def __init__(self, network: SyncNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, seen: Tensor, heard: Tensor) -> dict[str, Tensor]:
+        """Mouths and mels of matching windows."""
+        return {"loss": contrast(self.network, seen, heard)}
 
 
-@torch.no_grad()
-def _blend(average: SyncNetwork, network: SyncNetwork, decay: float) -> None:
-    for kept, fresh in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if kept.is_floating_point():
-            kept.lerp_(fresh, 1 - decay)
-        else:
-            kept.copy_(fresh)
+class Scorer(Part):
+    """The scorer in training; its running average is what ships."""
 
+    name, clip, rate = "syncnet", 1.0, 1.5e-3
 
-def _keep(
-    path: Path, network: SyncNetwork, average: SyncNetwork, optimiser: torch.optim.Optimizer, step: int, spent: float
-) -> None:
-    fresh = path.with_suffix(".new")
-    state = {
-        "model": network.state_dict(),
-        "average": average.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "step": step,
-        "spent": spent,
-    }
-    torch.save(state, fresh)
-    fresh.replace(path)
+    def __init__(self, options: Options) -> None:
+        super().__init__(options, batch=6)
+        self.network = SyncNetwork(SyncConfig())
+        self.average = copy.deepcopy(self.network).requires_grad_(False)
+        self.networks = {"model": self.network, "average": self.average}
+        self.optimisers = {"optimiser": torch.optim.AdamW(self.network.parameters(), self.rate, weight_decay=0.02)}
+        self.loss: nn.Module = ContrastLoss(self.network)
+        self.data = Windows(Corpus(options.cache, "train"), options.seed)
+
+    def begin(self, states: dict[str, Any]) -> None:
+        """From another run's model, not its average."""
+        for network in (self.network, self.average):
+            network.load_state_dict(states["model"])
+
+    def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
+        """Runs of some clips."""
+        self.data.seed(seed)
+        return self.data.batch(ranks.share(self.batch))
+
+    def pace(self, portion: float) -> None:
+        """A rise over 200 steps, then a cosine."""
+        set_rate(self.optimisers["optimiser"], self.rate * cosine(self.step, portion, 200, 0.01))
+
+    def update(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
+        """A step, and the average after it."""
+        row = super().update(batch)
+        follow(self.average, self.network, min(AVERAGED, self.step / (self.step + 20)))
+        return row
+
+    def check(self) -> dict[str, Any]:
+        """The average's figures on the speaker's held-out clips and on people it never saw."""
+        network = copy.deepcopy(self.average).cpu()
+        splits = {name: Corpus(self.options.cache, name) for name in ("validation", "unseen")}
+        return {name: figures_of(curves(network, split), network.temperature) for name, split in splits.items() if split.clips}

@@ -66,17 +66,26 @@ class AudioToPose(nn.Module):
 
         The first row is the reference's own; each further step hears a frame and the hidden output before it.
         """
-        hidden = self.em_pose.resnet(picture)
         heard = torch.cat([self.em_audio.resnet(part[:, None]) for part in audio.split(250)]) if len(audio) else audio.new_zeros(0, 256)
+        return self.roll(self.em_pose.resnet(picture), heard[None])[0]
+
+    def roll(self, hidden: Tensor, codes: Tensor) -> Tensor:
+        """Poses [B, T + 1, 6] in [-1, 1] from codes of reference poses [B, 256] and of sound [B, T, 256]."""
         state, poses = None, [self.output(hidden)]
-        for code in heard:
-            step, state = self.lstm(torch.cat([code[None], hidden], dim=1)[:, None], state)
+        for code in codes.unbind(1):
+            step, state = self.lstm(torch.cat([code, hidden], dim=1)[:, None], state)
             hidden = step[:, 0]
             poses.append(self.output(hidden))
-        return torch.cat(poses)
+        return torch.stack(poses, dim=1)
 
 
 def in_units(poses: Tensor) -> Tensor:
     """Network poses [..., 6] in [-1, 1] as rotations in rad and translations."""
     least, most = (torch.tensor(x, dtype=poses.dtype, device=poses.device) for x in (LEAST, MOST))
     return (poses + 1) / 2 * (most - least) + least
+
+
+def from_units(poses: Tensor) -> Tensor:
+    """What `in_units` gives back as it was."""
+    least, most = (torch.tensor(x, dtype=poses.dtype, device=poses.device) for x in (LEAST, MOST))
+    return (poses - least) / (most - least) * 2 - 1

@@ -68,20 +68,21 @@ class Hourglass(nn.Module):
 
 
 class AntiAliased(nn.Module):
-    """A Gaussian blur and every fourth pixel: sigma 1.5, 13x13, zeros outside. Its kernel is a buffer `weight` of checkpoints."""
+    """A Gaussian blur and every `stride`th pixel, zeros outside; in checkpoints by four, sigma 1.5, 13x13, the kernel a buffer `weight`."""
 
     weight: Tensor
 
-    def __init__(self, channels: int, sigma: float = 1.5, reach: int = 6) -> None:
+    def __init__(self, channels: int, sigma: float = 1.5, reach: int = 6, stride: int = 4) -> None:
         super().__init__()
+        self.stride = stride
         line = torch.exp(-(torch.arange(-reach, reach + 1, dtype=torch.float32) ** 2) / (2 * sigma**2))
         kernel = line[:, None] * line
         self.register_buffer("weight", (kernel / kernel.sum()).repeat(channels, 1, 1, 1))
 
     def forward(self, picture: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, C, H/4, W/4]; only the pixels that are kept are computed."""
+        """[B, C, H, W] to [B, C, H/stride, W/stride]; only the pixels that are kept are computed."""
         channels, _, size, _ = self.weight.shape
-        return F.conv2d(picture, self.weight, stride=4, padding=size // 2, groups=channels)
+        return F.conv2d(picture, self.weight, stride=self.stride, padding=size // 2, groups=channels)
 
 
 class _NormConv(nn.Module):
