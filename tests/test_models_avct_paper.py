@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from benchmarks import pipeline, published
+from models.avct.convolutions import GrownConv, PairedConv, Winograd
 from models.avct.features import audio_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose
-from models.avct.paper.cpu import GrownConv, PairedConv, Winograd
 from models.avct.paper.engine import PaperEngine, relative
 from models.avct.paper.generator import Generator
 from models.avct.paper.keypoints import KeypointDetector, Keypoints

@@ -5,12 +5,15 @@ painted pixels are blended in by alpha, and both fade to nothing towards the squ
 stays as it is (DESIGN.md, decision 5).
 """
 
+import functools
+
 import cv2
 import numpy as np
 
 from models.faces.crop import Square, cut
 
 TEETH_OVER_SKIN = 0.2  # how much closer to neutral teeth are than the skin around them, in green and blue over red
+NONE = np.empty((0, 0), np.float32)  # the second map, where the first holds both axes
 FADE = 0.16  # width of the fade at the square's border, as a part of its half side
 
 
@@ -36,9 +39,8 @@ class Canvas:
         edge = 1 - np.abs(unit).max(-1)
         ramp = np.clip(edge / FADE, 0, 1)
         self.fade = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-        self.patch = picture[self.top : self.bottom, self.left : self.right].astype(np.float32)
-        # where each pixel of the patch lies in a network picture of unit size: u in [0, 1)
-        self.unit = (unit + 1) / 2
+        self.unit = (unit + 1) / 2  # where each pixel of the patch lies in a network picture of unit size: u in [0, 1)
+        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def lit(self, painted: np.ndarray) -> np.ndarray:
         """Painted pixels [S, S, 3] under the portrait's light: green and blue no further above red than teeth are above skin.
@@ -47,28 +49,30 @@ class Canvas:
         """
         return np.minimum(painted, painted[..., :1] * self.light) if self.relight else painted
 
-    def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
-        return self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5
+    def sample(self, field: np.ndarray) -> np.ndarray:
+        """A network picture float32 [S, S, C] at the patch's pixels, linearly."""
+        size = len(field)
+        if size not in self._maps:
+            self._maps[size] = cv2.convertMaps(self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5, cv2.CV_16SC2)
+        return cv2.remap(field, *self._maps[size], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-    def compose(self, flow: np.ndarray, alpha: np.ndarray, painted: np.ndarray) -> np.ndarray:
-        """One frame uint8 [H, W, 3]: flow [h, w, 2] in [-1, 1], alpha [S, S], painted [3, S, S] in [0, 1]."""
-        shift = _sample((flow - _identity(len(flow))) * (self.side / 2), *self.lookup(len(flow)))
-        look = self.here + shift * self.fade[..., None]
-        moved = cv2.remap(self.picture, look[..., 0], look[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        paint = np.concatenate([self.lit(painted.transpose(1, 2, 0)) * 255.0, alpha[..., None]], axis=-1)
-        paint = _sample(np.ascontiguousarray(paint), *self.lookup(len(alpha)))
-        share = paint[..., 3:] * self.fade[..., None]
-        blended = moved + share * (paint[..., :3] - moved)
+    def compose(self, flow: np.ndarray, paint: np.ndarray) -> np.ndarray:
+        """One frame uint8 [H, W, 3]: flow [h, w, 2] in [-1, 1]; paint [S, S, 4], colours in [0, 1] and how much of them is used."""
+        look = self.sample((flow - _identity(len(flow))) * (self.side / 2))
+        look *= self.fade[..., None]
+        look += self.here
+        moved = cv2.remap(self.picture, look, NONE, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        over = self.sample(np.concatenate([self.lit(paint[..., :3]) * np.float32(255), paint[..., 3:]], axis=-1))
+        share, blended = over[..., 3] * self.fade, np.ascontiguousarray(over[..., :3])
+        blended -= moved
+        blended *= share[..., None]
+        blended += moved
         frame = self.picture.copy()
-        frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended), 0, 255)
+        frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended, out=blended), 0, 255, out=blended)
         return frame
 
 
-def _sample(field: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-    return cv2.remap(field.astype(np.float32), xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
+@functools.cache
 def _identity(size: int) -> np.ndarray:
     line = (np.arange(size, dtype=np.float32) * 2 + 1) / size - 1
     return np.stack(np.meshgrid(line, line), axis=-1)

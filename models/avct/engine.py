@@ -5,28 +5,31 @@ windows that overlap it; head-frame keypoints and Jacobians; relative transfer f
 composed at the portrait's own resolution (models/avct/compose.py).
 """
 
+import copy
 import functools
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import torch
 
 from models import checkpoints
+from models.ahead import ahead
 from models.avct import idle
 from models.avct import keypoints as kp
 from models.avct import pose as poses
 from models.avct.audio2pose import AudioToPose
 from models.avct.compose import Canvas
+from models.avct.cpu import CpuGenerator, Drawn, best_dtype
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows
 from models.avct.generator import Generator, GeneratorConfig
-from models.avct.layers import fuse
 from models.avct.transformer import MotionTransformer, TransformerConfig, windows
 from models.faces.crop import Square, face_square
 from models.types import Motion, Portrait, Speech
 
 NAME = "avct"
 PARTS = ("compact-renderer", "compact-transformer", "compact-audio2pose")
-BATCH = 8  # frames a call of the renderer
+BATCH = 4  # frames a call of the renderer
 CHUNK = 250  # frames a call of the transformer
 EMPHASIS = 1.4  # regression draws movement towards its mean: mouth and jaw move this much more
 POSE_GAIN = 1.5  # the training speaker's head hardly moves; idle motion is drawn this much larger
@@ -37,8 +40,7 @@ class AvctEngine:
 
     def __init__(self, generator: Generator, transformer: MotionTransformer, audio2pose: AudioToPose, weights: tuple[str, ...]) -> None:
         self.generator = generator.eval()
-        fuse(self.generator)
-        self.generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.painter = CpuGenerator(copy.deepcopy(generator), best_dtype())
         self.transformer = transformer.eval()
         self.audio2pose = audio2pose.eval()
         self.weights = weights
@@ -108,23 +110,25 @@ class AvctEngine:
 
     @torch.inference_mode()
     def render(self, portrait: Portrait, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-        """Frames start..stop of a motion as uint8 RGB [H, W, 3] at the portrait's own size."""
-        size = self.generator.config.size
+        """Frames start..stop of a motion as uint8 RGB [H, W, 3] at the portrait's own size.
+
+        As many batches as torch has threads are made at once, while the caller has the frames before them.
+        """
         square = face_square(portrait.landmarks)
-        canvas = Canvas(portrait.picture, square, size)
-        picture = torch.from_numpy(canvas.small).permute(2, 0, 1)[None].contiguous(memory_format=torch.channels_last)
-        encoded = self.generator.encode(picture)
-        source = source_keypoints(portrait, square)
+        canvas = Canvas(portrait.picture, square, self.generator.config.size)
+        picture = torch.from_numpy(canvas.small).permute(2, 0, 1)[None]
+        scene = self.painter.scene(picture, source_keypoints(portrait, square))
         stop = motion.frames if stop is None else min(stop, motion.frames)
-        for first in range(start, stop, BATCH):
-            last = min(first + BATCH, stop)
-            driving = torch.from_numpy(motion.values[first:last]), torch.from_numpy(motion.jacobians[first:last])
-            count = last - first
-            spread = type(encoded)(*(part.expand(count, -1, -1, -1) for part in encoded))
-            made = self.generator(picture.expand(count, -1, -1, -1), spread, tuple(p.expand(count, *p.shape[1:]) for p in source), driving)
-            flow, alpha, painted = (t.numpy() for t in (made.flow, made.alpha, made.painted))
-            for i in range(count):
-                yield canvas.compose(flow[i], alpha[i, 0], painted[i])
+
+        @torch.inference_mode()
+        def drawn(first: int) -> Drawn:
+            part = slice(first, min(first + BATCH, stop))
+            return self.painter(scene, (torch.from_numpy(motion.values[part]), torch.from_numpy(motion.jacobians[part])))
+
+        with closing(ahead(drawn, range(start, stop, BATCH), torch.get_num_threads())) as batches:
+            for made in batches:
+                for flow, paint in zip(made.flow.numpy(), made.paint.numpy(), strict=True):
+                    yield canvas.compose(flow, paint)
 
 
 def source_keypoints(portrait: Portrait, square: Square) -> tuple[torch.Tensor, torch.Tensor]:

@@ -115,7 +115,7 @@ class PaperEngine:
         canvas = Canvas(portrait.picture, square, SIZE, relight=False)
         for painted, moved in self.square_frames(_tensor(cut(portrait.picture, square, SIZE)), motion, start, stop):
             hidden = torch.nn.functional.interpolate(1 - moved.occlusion, size=(SIZE, SIZE), mode="bilinear")
-            yield canvas.compose(_from_edges(moved.flow[0]), hidden[0, 0].numpy(), painted[0].numpy())
+            yield canvas.compose(_from_edges(moved.flow[0]), torch.cat([painted, hidden], 1)[0].permute(1, 2, 0).numpy())
 
 
 def relative(source: Keypoints, driving: Keypoints, anchor: int) -> Motion:
