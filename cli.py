@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 DEMO = Path(__file__).resolve().parent / "demo" / "demo.yaml"
-BENCHES = ("memory", "speed", "startup", "kernels")
+BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine"}  # what: module of benchmarks/
 GRID = Path(__file__).resolve().parent.parent / "shared" / "data" / "grid"
 
 app = typer.Typer(
@@ -414,7 +414,7 @@ def calibrate(
 
 @app.command()
 @verb
-def bench(what: Annotated[str, typer.Argument(help="memory, speed, startup or kernels.", show_default=False)], as_json: Json = False) -> None:
+def bench(what: Annotated[str, typer.Argument(help="memory, speed, startup, kernels or avct.", show_default=False)], as_json: Json = False) -> None:
     """Measure this machine; results are rows in benchmarks/results.csv."""
     voice = Voice(as_json)
     _settings()
@@ -426,7 +426,7 @@ def bench(what: Annotated[str, typer.Argument(help="memory, speed, startup or ke
         raise EngineError(f"there is no bench {what!r}", code="bench.unknown", next_step=f"Known are {', '.join(BENCHES)}.")
     with Bars(voice).shown() as bars:
         bars.phase(f"measuring {what}")
-        tree = import_module(f"benchmarks.{what}").run()
+        tree = import_module(f"benchmarks.{BENCHES[what]}").run()
     voice.result(tree)
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in tree["figures"].items()])
 

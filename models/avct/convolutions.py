@@ -7,6 +7,7 @@
   batch of matrix products; float32 only. Its transforms cost about as much again at 256 channels and 64 x 64 pixels.
 """
 
+import threading
 from collections.abc import Iterator
 
 import torch
@@ -26,7 +27,7 @@ OUTPUT = torch.tensor([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4,
 
 
 class Winograd(nn.Module):
-    """A 3x3 convolution with padding 1 over [B, C, H, W], H and W multiples of 4."""
+    """A 3x3 convolution with padding 1 over [B, C, H, W], H and W multiples of 4; its results have channels last."""
 
     weight: Tensor
     bias: Tensor
@@ -35,25 +36,43 @@ class Winograd(nn.Module):
 
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
-        weight = torch.einsum("ui,ocij,vj->uvoc", KERNEL, conv.weight.detach().double(), KERNEL)
-        self.register_buffer("weight", weight.reshape(36, *weight.shape[2:]).float())
+        weight = torch.einsum("ui,ocij,vj->uvco", KERNEL, conv.weight.detach().double(), KERNEL)
+        self.register_buffer("weight", weight.reshape(36, *weight.shape[2:]).float().contiguous())
         self.register_buffer("bias", conv.bias.detach().clone() if conv.bias is not None else torch.zeros(conv.out_channels))
         self.register_buffer("before", INPUT.float())
-        self.register_buffer("after", OUTPUT.float())
+        self.register_buffer("after", torch.kron(OUTPUT, OUTPUT).float())
 
     def forward(self, feature: Tensor) -> Tensor:
         """[B, C, H, W] to [B, outputs, H, W]."""
         batch, channels, height, width = feature.shape
-        rows, columns = height // 4, width // 4
-        padded = F.pad(feature, (1, 1, 1, 1))
+        rows, columns, outputs = height // 4, width // 4, self.weight.shape[2]
+        count = batch * rows * columns
+        padded = F.pad(feature.permute(0, 2, 3, 1), (0, 0, 1, 1, 1, 1))
         step = padded.stride()
-        # [6, 6, C, B, rows, columns]: every tile of 6 x 6, four pixels apart
-        tiles = padded.as_strided((6, 6, channels, batch, rows, columns), (step[2], step[3], step[1], step[0], 4 * step[2], 4 * step[3]))
-        moved = self.before @ (self.before @ tiles.reshape(6, -1)).reshape(6, 6, -1)
-        made = torch.bmm(self.weight, moved.reshape(36, channels, -1))
-        outputs = made.shape[1]
-        made = (self.after @ (self.after @ made.reshape(6, -1)).reshape(4, 6, -1)).reshape(4, 4, outputs, batch, rows, columns)
-        return made.permute(3, 2, 4, 0, 5, 1).reshape(batch, outputs, height, width) + self.bias[:, None, None]
+        # [6, 6, B, rows, columns, C]: every tile of 6 x 6, four pixels apart
+        tiles = padded.as_strided((6, 6, batch, rows, columns, channels), (step[1], step[2], step[0], 4 * step[1], 4 * step[2], 1))
+        one, other = (scratch(number, 36 * count * max(channels, outputs)) for number in (0, 1))
+        size = 36 * count * channels
+        one[:size].view(tiles.shape).copy_(tiles)
+        torch.mm(self.before, one[:size].view(6, -1), out=other[:size].view(6, -1))
+        torch.matmul(self.before, other[:size].view(6, 6, -1), out=one[:size].view(6, 6, -1))
+        made = torch.bmm(one[:size].view(36, count, channels), self.weight, out=other[: 36 * count * outputs].view(36, count, outputs))
+        made = torch.mm(self.after, made.view(36, -1), out=one[: 16 * count * outputs].view(16, -1))
+        made = made.view(4, 4, batch, rows, columns, outputs).permute(2, 3, 0, 4, 1, 5).reshape(batch, height, width, outputs)
+        return made.add_(self.bias).permute(0, 3, 1, 2)
+
+
+_own = threading.local()
+
+
+def scratch(number: int, size: int) -> Tensor:
+    """Float32 [size] that this thread writes over again and again: fresh memory costs more than the arithmetic in it."""
+    kept = _own.__dict__.setdefault("kept", {})
+    if number not in kept or len(kept[number]) < size:
+        with torch.inference_mode(False):
+            kept[number] = torch.empty(size)
+    made: Tensor = kept[number][:size]
+    return made
 
 
 class GrownConv(nn.Module):

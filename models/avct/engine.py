@@ -65,19 +65,21 @@ class AvctEngine:
         anchor: int | None = None,
         pose: np.ndarray | None = None,
         emphasis: float = EMPHASIS,
+        exact_pitch: bool = False,
     ) -> Motion:
         """Driving keypoints for every frame of the speech, in the portrait's face square.
 
         seed: of head motion and blinks. anchor: the predicted frame that stands for the portrait's own expression; by default
         the quiet frame whose mouth is open as far as the portrait's. pose [frames, 6]: head poses to follow instead of drawn ones.
-        emphasis: how much larger than regressed mouth and jaw move; 1 where a known video is to be matched.
+        emphasis: how much larger than regressed mouth and jaw move; 1 where a known video is to be matched. exact_pitch: F0 by WORLD
+        instead of the fast one that the shipped weights were trained with.
         """
         frames = speech.frames
         square = face_square(portrait.landmarks)
         unit = square.to_unit(portrait.landmarks)
         source, source_pose = kp.from_landmarks(unit), poses.pose_of(unit)
         home, _ = poses.to_head(*source, source_pose)
-        rows = audio_rows(speech.wave, frames).reshape(frames, ROWS_PER_FRAME, WIDTH)
+        rows = audio_rows(speech.wave, frames, exact_pitch=exact_pitch).reshape(frames, ROWS_PER_FRAME, WIDTH)
         phones = phone_rows(speech.phones, frames).reshape(frames, ROWS_PER_FRAME)
         drawn = pose if pose is not None else self.head_motion(rows, seed)
         values, jacobians = self.face_motion(rows, phones, drawn, home)

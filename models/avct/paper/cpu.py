@@ -25,9 +25,11 @@ class _Grown(nn.Module):
 class _Plain(nn.Module):
     def __init__(self, block: ConvNorm) -> None:
         super().__init__()
-        self.conv, self.shrink = fuse_conv_bn_eval(block.conv, block.norm), block.shrink
+        self.conv, self.grow, self.shrink = fuse_conv_bn_eval(block.conv, block.norm), block.grow, block.shrink
 
     def forward(self, feature: Tensor) -> Tensor:
+        if self.grow:
+            feature = F.interpolate(feature, scale_factor=2, mode="nearest")
         feature = F.relu(self.conv(feature), inplace=True)
         return F.avg_pool2d(feature, 2) if self.shrink else feature
 
@@ -44,16 +46,21 @@ class _Residual(nn.Module):
         self.conv1, self.conv2 = Winograd(fuse_conv_bn_eval(block.conv1, block.norm2)), Winograd(block.conv2)
 
     def forward(self, feature: Tensor) -> Tensor:
-        return feature + self.conv2(F.relu(self.conv1(F.relu(torch.addcmul(self.shift, feature, self.scale)))))
+        feature = feature.contiguous(memory_format=torch.channels_last)
+        entered = torch.addcmul(self.shift, feature, self.scale).relu_()
+        return self.conv2(self.conv1(entered).relu_()).add_(feature)
 
 
-def prepared(module: nn.Module) -> nn.Module:
-    """The module in eval mode with its blocks exchanged, in place; for inference in float32 on a CPU."""
+def prepared(module: nn.Module, *, often: bool = True) -> nn.Module:
+    """The module in eval mode with its blocks exchanged, in place; for inference in float32 on a CPU.
+
+    often: it runs for every frame; else kernels that take more memory in order to save time stay as they are.
+    """
     module.eval()
     for name, child in list(module.named_children()):
         fresh: nn.Module | None = None
         if isinstance(child, ConvNorm):
-            fresh = _Grown(child) if child.grow else _Plain(child)
+            fresh = _Grown(child) if child.grow and often and not _deepest(child) else _Plain(child)
         elif isinstance(child, Residual):
             fresh = _Residual(child)
         elif isinstance(child, nn.Conv2d) and child.out_channels <= 4 and child.padding == (child.kernel_size[0] // 2,) * 2:
@@ -64,8 +71,13 @@ def prepared(module: nn.Module) -> nn.Module:
         if fresh is not None:
             setattr(module, name, fresh.eval())
         else:
-            prepared(child)
+            prepared(child, often=often)
     return module
+
+
+def _deepest(block: ConvNorm) -> bool:
+    """Whether it doubles an hourglass's 2 x 2 pixels: with their borders, four 2x2 convolutions save nothing there."""
+    return block.conv.in_channels == block.conv.out_channels
 
 
 def _behind_norm(norm: nn.Module, conv: nn.Module) -> nn.Conv2d:
