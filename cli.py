@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 DEMO = Path(__file__).resolve().parent / "demo" / "demo.yaml"
-BENCHES = ("memory", "speed", "startup", "kernels")
+BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine"}  # what: module of benchmarks/
 GRID = Path(__file__).resolve().parent.parent / "shared" / "data" / "grid"
 
 app = typer.Typer(
@@ -431,7 +431,7 @@ def calibrate(
 @app.command()
 @verb
 def bench(
-    what: Annotated[str, typer.Argument(help="memory, speed, startup or kernels.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="memory, speed, startup, kernels or avct.", show_default=False)],
     aot: Annotated[bool, typer.Option("--aot", help="kernels: compile, count and compute only; measure nothing.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -446,7 +446,7 @@ def bench(
         raise EngineError(f"there is no bench {what!r}", code="bench.unknown", next_step=f"Known are {', '.join(BENCHES)}.")
     with Bars(voice).shown() as bars:
         bars.phase(f"measuring {what}")
-        tree = import_module(f"benchmarks.{what}").run(**({"aot": aot} if what == "kernels" else {}))
+        tree = import_module(f"benchmarks.{BENCHES[what]}").run(**({"aot": aot} if what == "kernels" else {}))
     tables = tree.pop("tables", [])
     voice.result(tree)
     for table in tables:

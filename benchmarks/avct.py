@@ -1,5 +1,7 @@
 """How good AVCT's compact preset is, on clips and faces that it never saw: the figures of `dubwright evaluate avct`.
 
+Speed and memory are in benchmarks/engine.py (`dubwright bench avct`).
+
 Everything goes through the product's own chain: a recording with its transcript is aligned, the engine moves the portrait, frames
 are scored. Clips are GRID's (a folder that the product does not need); sampled evenly, so that two cores are done in minutes.
 """

@@ -1,5 +1,8 @@
 """AVCT's compact preset: geometry, motion transfer, renderer and composition, with the shipped weights."""
 
+import copy
+import threading
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ from models.avct import idle
 from models.avct import keypoints as kp
 from models.avct import pose as poses
 from models.avct.compose import Canvas
+from models.avct.cpu import CpuGenerator, Drawn
 from models.avct.engine import AvctEngine, source_keypoints
 from models.avct.features import audio_rows, phone_rows, pitch
 from models.avct.phonemes import PHONES, SIL, from_ipa, index
@@ -155,6 +159,48 @@ def test_rendering_from_the_middle_gives_the_same_frames(portrait: Portrait, spe
     assert max(int(np.abs(a.astype(int) - b).max()) for a, b in zip(whole[11:17], part, strict=True)) <= 1
 
 
+def plain(engine: AvctEngine, portrait: Portrait, motion: Motion, frames: slice) -> Drawn:
+    """The networks as they were trained, over one batch."""
+    canvas = Canvas(portrait.picture, face_square(portrait.landmarks), engine.generator.config.size)
+    driving = torch.from_numpy(motion.values[frames]), torch.from_numpy(motion.jacobians[frames])
+    picture = torch.from_numpy(canvas.small).permute(2, 0, 1)[None].expand(len(driving[0]), -1, -1, -1)
+    source = source_keypoints(portrait, face_square(portrait.landmarks))
+    made = engine.generator(picture, engine.generator.encode(picture), tuple(t.expand_as(d) for t, d in zip(source, driving, strict=True)), driving)
+    return Drawn(made.flow, torch.cat([made.painted, made.alpha], 1).permute(0, 2, 3, 1))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance", "level"), [(torch.float32, 5e-5, 0), (torch.bfloat16, 0.25, 1)])
+@torch.inference_mode()
+def test_the_renderer_for_cpus_is_the_trained_one(portrait: Portrait, speech: Speech, dtype: torch.dtype, tolerance: float, level: int) -> None:
+    engine, part = AvctEngine.load(), slice(14, 20)
+    motion = engine.motion(portrait, speech, seed=5)
+    expected = plain(engine, portrait, motion, part)
+    canvas = Canvas(portrait.picture, face_square(portrait.landmarks), engine.generator.config.size)
+    made = CpuGenerator(copy.deepcopy(engine.generator), dtype)
+    scene = made.scene(torch.from_numpy(canvas.small).permute(2, 0, 1)[None], source_keypoints(portrait, face_square(portrait.landmarks)))
+    found = made(scene, (torch.from_numpy(motion.values[part]), torch.from_numpy(motion.jacobians[part])))
+    assert (found.flow - expected.flow).abs().max() < tolerance * 0.1 and (found.paint - expected.paint).abs().max() < tolerance
+    frames = [np.stack([canvas.compose(*pair) for pair in zip(d.flow.numpy(), d.paint.numpy(), strict=True)]).astype(int) for d in (found, expected)]
+    assert (np.abs(frames[0] - frames[1]) > level).mean() < 1e-3 and frames[0].std(0).max() > 5
+
+
+def test_frames_made_ahead_are_the_plain_loops(portrait: Portrait, speech: Speech) -> None:
+    engine = AvctEngine.load()
+    motion = engine.motion(portrait, speech, seed=5)
+    alone = list(engine.render(portrait, motion, 0, 14))
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        together = list(engine.render(portrait, motion, 0, 14))
+        started = engine.render(portrait, motion)
+        assert np.array_equal(next(started), alone[0])
+        started.close()
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(alone, together)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
+
+
 def test_mouth_moves_in_speech_and_rests_in_silence(portrait: Portrait, speech: Speech) -> None:
     motion = AvctEngine.load().motion(portrait, speech, seed=1)
     opening = kp.mouth_opening(motion.values)
@@ -184,7 +230,7 @@ def test_composition_without_flow_keeps_the_picture() -> None:
     picture = np.random.default_rng(0).integers(0, 255, (90, 120, 3)).astype(np.uint8)
     canvas = Canvas(picture, Square(60.0, 45.0, 100.0), 128)  # leaves the picture above and below
     line = (np.arange(64, dtype=np.float32) * 2 + 1) / 64 - 1
-    frame = canvas.compose(np.stack(np.meshgrid(line, line), -1), np.zeros((128, 128), np.float32), np.zeros((3, 128, 128), np.float32))
+    frame = canvas.compose(np.stack(np.meshgrid(line, line), -1), np.zeros((128, 128, 4), np.float32))
     assert np.abs(frame.astype(int) - picture).max() <= 1
     assert cut(picture, Square(60.0, 45.0, 100.0), 128).shape == (128, 128, 3)
 
@@ -201,12 +247,12 @@ def test_painted_skin_keeps_the_portraits_detail_and_what_opens_is_left_alone() 
     canvas, moved, painted = noisy_patch(400.0)
     used = np.zeros(moved.shape[:2], bool)
     used[150:250, 120:280] = True
-    found = canvas.detailed(painted, moved, used)
+    found = canvas.detailed(painted.copy(), moved, used)
     inner = (slice(160, 240), slice(130, 270))
     assert np.abs(found - moved)[inner].mean() < 0.4 * np.abs(painted - moved)[inner].mean()
     assert np.array_equal(found[:100], painted[:100])  # where nothing is painted nothing is computed
     other = painted * 0.2  # a dark opening where the warp shows stretched lips
-    assert np.abs(canvas.detailed(other, moved, used) - other).mean() < 0.05 * np.abs(moved - painted).mean()
+    assert np.abs(canvas.detailed(other.copy(), moved, used) - other).mean() < 0.05 * np.abs(moved - painted).mean()
 
 
 def test_a_portrait_no_larger_than_the_networks_see_is_painted_as_it_is() -> None:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from benchmarks import pipeline, published
+from benchmarks.deterministic import networks
+from models.avct.convolutions import GrownConv, PairedConv, Winograd
 from models.avct.features import audio_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose
-from models.avct.paper.cpu import GrownConv, PairedConv, Winograd
 from models.avct.paper.engine import PaperEngine, relative
 from models.avct.paper.generator import Generator
 from models.avct.paper.keypoints import KeypointDetector, Keypoints
@@ -60,11 +61,6 @@ def test_audio_to_pose_is_the_published_one() -> None:
     near(fill(AudioToPose(), "audio2pose.")(picture, rows), given["pose"])
 
 
-def filled() -> tuple[KeypointDetector, PaperTransformer, Generator, AudioToPose]:
-    parts = (KeypointDetector(), "kp_detector."), (PaperTransformer(), "ph2kp."), (Generator(), "generator."), (AudioToPose(), "audio2pose.")
-    return tuple(fill(module, prefix) for module, prefix in parts)  # type: ignore[return-value]
-
-
 def same_frames(found: np.ndarray, expected: np.ndarray) -> None:
     apart = np.abs(found.astype(int) - expected.astype(int))
     assert (apart <= 1).mean() >= 0.999, f"{(apart > 1).mean():.4%} of the values are more than a level apart"
@@ -74,7 +70,7 @@ def same_frames(found: np.ndarray, expected: np.ndarray) -> None:
 def test_a_clip_in_one_pass_is_the_published_clip() -> None:
     given = vectors("avct_clip")
     assert np.array_equal(np.stack([draw(given["pose"][t]) for t in (0, 6)]), given["pose_picture"])
-    detector, transformer, generator, audio2pose = filled()
+    detector, transformer, generator, audio2pose = networks()
     engine = PaperEngine(detector, generator, transformer, audio2pose)
     picture = torch.from_numpy(given["image"])
     with torch.inference_mode():
@@ -91,7 +87,7 @@ def test_one_pass_gives_the_frames_of_the_published_order() -> None:
     phones, rows = random.integers(0, 41, 5), random.normal(0, 1, (5, 4, 41)).astype(np.float32)
     poses = np.array([0, 0, 0, 0, 0, 240]) + random.normal(0, 1, (5, 6)) * [0.1, 0.1, 0.05, 8, 8, 20]
     picture = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
-    detector, transformer, generator, audio2pose = filled()
+    detector, transformer, generator, audio2pose = networks()
     before = np.stack(list(published.frames(detector, transformer, generator, picture, phones, rows, poses)))
     engine = PaperEngine(detector, generator, transformer, audio2pose)
     with torch.inference_mode():
@@ -102,7 +98,7 @@ def test_one_pass_gives_the_frames_of_the_published_order() -> None:
 
 
 def test_a_portrait_speaks_at_its_own_resolution() -> None:
-    detector, transformer, generator, audio2pose = filled()
+    detector, transformer, generator, audio2pose = networks()
     engine, portrait = PaperEngine(detector, generator, transformer, audio2pose, exact_pitch=False), pipeline.portrait()
     wave = np.concatenate([np.zeros(3200), 0.3 * np.sin(np.arange(6400) * 0.08), np.zeros(3200)]).astype(np.float32)
     speech = Speech(wave, (Phone("AA", 0.2, 0.6),), (np.abs(wave.reshape(-1, 160)).max(1) > 0).astype(np.float32))

@@ -5,6 +5,7 @@ painted pixels are blended in by alpha, and both fade to nothing towards the squ
 stays as it is (DESIGN.md, decision 5). Lips and skin that are painted as the warp moved them keep the portrait's fine detail.
 """
 
+import functools
 from collections.abc import Iterator
 
 import cv2
@@ -21,6 +22,7 @@ TEETH_OVER_SKIN = (0.1, 0.15)  # how much closer to neutral teeth are than the s
 FINEST = 1.2  # finest detail that painted pixels hold, as the spread of a blur in the networks' pixels
 ALIKE = 20.0  # grey levels by which painted and moved pixels of one thing may differ once they are blurred
 USED = 0.02  # alpha below which painting is not seen
+NONE = np.empty((0, 0), np.float32)  # the second map, where the first holds both axes
 FADE = 0.16  # width of the fade at the square's border, as a part of its half side
 
 
@@ -48,9 +50,8 @@ class Canvas:
         edge = 1 - np.abs(unit).max(-1)
         ramp = np.clip(edge / FADE, 0, 1)
         self.fade = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-        self.patch = picture[self.top : self.bottom, self.left : self.right].astype(np.float32)
-        # where each pixel of the patch lies in a network picture of unit size: u in [0, 1)
-        self.unit = (unit + 1) / 2
+        self.unit = (unit + 1) / 2  # where each pixel of the patch lies in a network picture of unit size: u in [0, 1)
+        self._maps: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def lit(self, painted: np.ndarray) -> np.ndarray:
         """Painted pixels [S, S, 3] under the portrait's light: green and blue no further above red than teeth are above skin.
@@ -60,8 +61,8 @@ class Canvas:
         return np.minimum(painted, painted[..., :1] * self.light) if self.relight else painted
 
     def detailed(self, painted: np.ndarray, moved: np.ndarray, used: np.ndarray) -> np.ndarray:
-        """Painted pixels of the patch [H, W, 3] with the moved picture's fine detail where both show one thing (lips and skin, not
-        what opens between the lips) and the moved picture holds more of it. used: bool [H, W], where painting counts at all.
+        """Painted pixels of the patch, float32 [H, W, 3], with the moved picture's fine detail where both show one thing (lips and skin,
+        not what opens between the lips) and the moved picture holds more of it; written in place. used: bool [H, W], where painting counts.
 
         Portraits no larger than what the networks see have no finer detail to give: there, and up to twice that size, less is taken.
         """
@@ -71,14 +72,14 @@ class Canvas:
             return painted
         reach = int(3 * spread) + 1
         here = (slice(max(0, rows[0] - reach), rows[-1] + reach), slice(max(0, columns[0] - reach), columns[-1] + reach))
-        rough = [cv2.GaussianBlur(picture[here], (0, 0), spread) for picture in (painted, moved)]
-        fine = [picture[here] - blurred for picture, blurred in zip((painted, moved), rough, strict=True)]
+        seen = painted[here], moved[here].astype(np.float32)
+        rough = [cv2.GaussianBlur(picture, (0, 0), spread) for picture in seen]
+        fine = [picture - blurred for picture, blurred in zip(seen, rough, strict=True)]
         energy = [cv2.GaussianBlur(np.square(detail).mean(-1), (0, 0), spread) + 1 for detail in fine]
         same = cv2.GaussianBlur(np.exp(-np.square(np.abs(rough[0] - rough[1]).mean(-1) / ALIKE)), (0, 0), spread)
         share = self.finer * same * energy[1] / (energy[0] + energy[1])
-        out = painted.copy()
-        out[here] += share[..., None] * (fine[1] - fine[0])
-        return out
+        painted[here] += share[..., None] * (fine[1] - fine[0])
+        return painted
 
     def detailed_batch(self, painted: Tensor, moved: Tensor) -> Tensor:
         """`detailed` of a batch [B, 3, H, W] in [0, 1], over the whole patch."""
@@ -90,9 +91,12 @@ class Canvas:
         share = self.finer * _blurred(torch.exp(-alike.square()), spread) * energy[1] / (energy[0] + energy[1])
         return painted + share * (fine[1] - fine[0])
 
-    def lookup(self, size: int) -> tuple[np.ndarray, np.ndarray]:
-        """Maps for cv2.remap from the patch's pixels into a network picture of `size` pixels."""
-        return self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5
+    def sample(self, field: np.ndarray) -> np.ndarray:
+        """A network picture float32 [S, S, C] at the patch's pixels, linearly."""
+        size = len(field)
+        if size not in self._maps:
+            self._maps[size] = cv2.convertMaps(self.unit[..., 0] * size - 0.5, self.unit[..., 1] * size - 0.5, cv2.CV_16SC2)
+        return cv2.remap(field, *self._maps[size], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def frames(self, flow: Tensor, alpha: Tensor, painted: Tensor) -> Iterator[np.ndarray]:
         """Frames uint8 [H, W, 3] of a batch of networks' outputs: flow [B, h, w, 2], alpha [B, 1, S, S], painted [B, 3, S, S].
@@ -100,8 +104,9 @@ class Canvas:
         On a GPU the whole batch is composed in one pass, so that only finished pixels leave it; on a CPU one frame after another.
         """
         if not kernels_run(flow):
-            for one_flow, one_alpha, one_painted in zip(flow.numpy(), alpha.numpy(), painted.numpy(), strict=True):
-                yield self.compose(one_flow, one_alpha[0], one_painted)
+            paint = torch.cat([painted, alpha], 1).permute(0, 2, 3, 1)
+            for one_flow, one_paint in zip(flow.numpy(), paint.numpy(), strict=True):
+                yield self.compose(one_flow, one_paint)
             return
         if self.planes is None or self.planes.device != flow.device:
             self.planes = torch.from_numpy(self.picture).to(flow.device).permute(2, 0, 1)[None].float() / 255.0
@@ -120,17 +125,20 @@ class Canvas:
             frame[self.top : self.bottom, self.left : self.right] = patch
             yield frame
 
-    def compose(self, flow: np.ndarray, alpha: np.ndarray, painted: np.ndarray) -> np.ndarray:
-        """One frame uint8 [H, W, 3]: flow [h, w, 2] in [-1, 1], alpha [S, S], painted [3, S, S] in [0, 1]."""
-        shift = _sample((flow - _identity(len(flow))) * (self.side / 2), *self.lookup(len(flow)))
-        look = self.here + shift * self.fade[..., None]
-        moved = cv2.remap(self.picture, look[..., 0], look[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-        paint = np.concatenate([self.lit(painted.transpose(1, 2, 0)) * 255.0, alpha[..., None]], axis=-1)
-        paint = _sample(np.ascontiguousarray(paint), *self.lookup(len(alpha)))
-        share = paint[..., 3:] * self.fade[..., None]
-        blended = moved + share * (self.detailed(paint[..., :3], moved, share[..., 0] > USED) - moved)
+    def compose(self, flow: np.ndarray, paint: np.ndarray) -> np.ndarray:
+        """One frame uint8 [H, W, 3]: flow [h, w, 2] in [-1, 1]; paint [S, S, 4], colours in [0, 1] and how much of them is used."""
+        look = self.sample((flow - _identity(len(flow))) * (self.side / 2))
+        look *= self.fade[..., None]
+        look += self.here
+        moved = cv2.remap(self.picture, look, NONE, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        over = self.sample(np.concatenate([self.lit(paint[..., :3]) * np.float32(255), paint[..., 3:]], axis=-1))
+        share, blended = over[..., 3] * self.fade, np.ascontiguousarray(over[..., :3])
+        self.detailed(blended, moved, share > USED)
+        blended -= moved
+        blended *= share[..., None]
+        blended += moved
         frame = self.picture.copy()
-        frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended), 0, 255)
+        frame[self.top : self.bottom, self.left : self.right] = np.clip(np.rint(blended, out=blended), 0, 255, out=blended)
         return frame
 
 
@@ -143,10 +151,7 @@ def _blurred(field: Tensor, spread: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, line[..., None, :], groups=field.shape[1]), line[..., None], groups=field.shape[1])
 
 
-def _sample(field: np.ndarray, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-    return cv2.remap(field.astype(np.float32), xs, ys, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-
-
+@functools.cache
 def _identity(size: int) -> np.ndarray:
     line = (np.arange(size, dtype=np.float32) * 2 + 1) / size - 1
     return np.stack(np.meshgrid(line, line), axis=-1)

@@ -92,7 +92,7 @@ def psnr(output: Tensor, target: Tensor) -> Tensor:
 @torch.no_grad()
 def gains(generator: Generator, corpus: Corpus, every: int = 9, limit: int = 12) -> dict[str, float]:
     """PSNR of true-keypoint driving over holding the first frame, whole square and mouth, mean over clips."""
-    size = generator.config.size
+    size, device = generator.config.size, next(generator.parameters()).device
     points = grid(size, size, torch.zeros(1)).reshape(1, -1, 2)
     rows = []
     for clip in corpus.clips[:limit]:
@@ -103,8 +103,9 @@ def gains(generator: Generator, corpus: Corpus, every: int = 9, limit: int = 12)
         first = sample(to_tensor(corpus.face[[clip.first_frame]]), points, size)
         target = sample(to_tensor(corpus.face[where]), points.expand(len(where), -1, 2), size)
         source = (values[:1].expand(len(where), -1, 2), jacobians[:1].expand(len(where), -1, 2, 2))
-        first = first.expand(len(where), -1, -1, -1)
-        made = generator(first, generator.encode(first), source, (values[1:], jacobians[1:])).picture
+        first = first.expand(len(where), -1, -1, -1).to(device)
+        held, driving = (tuple(part.to(device) for part in pair) for pair in (source, (values[1:], jacobians[1:])))
+        made, first = (picture.cpu() for picture in (generator(first, generator.encode(first), held, driving).picture, first))
         rows.append([_gain(made, first, target), _gain(*(mouth_box(x, values[0]) for x in (made, first, target)))])
     whole, mouth = np.mean(rows, axis=0)
     return {"psnr_gain_db": float(whole), "mouth_psnr_gain_db": float(mouth)}

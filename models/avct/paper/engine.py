@@ -7,13 +7,16 @@ portrait's own resolution are composed as DESIGN.md's decision 5 asks; `square_f
 
 import functools
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from kernels.switch import kernels_run
 from models import checkpoints
+from models.ahead import ahead
 from models.avct.compose import Canvas
 from models.avct.dense_motion import Moves, grid
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
@@ -25,14 +28,14 @@ from models.avct.paper.keypoints import KeypointDetector, Keypoints
 from models.avct.paper.pose import reference_pose
 from models.avct.paper.pose_picture import draw
 from models.avct.paper.transformer import REACH, PaperTransformer
+from models.avct.paper.transformer import WIDTH as WIDTH_OF_TOKENS
 from models.avct.phonemes import SIL
 from models.faces.crop import cut, published_square
 from models.imports import PAPER
 from models.types import Motion, Portrait, Speech
 
 NAME, SIZE = "avct", 256
-STEPS = 32  # steps whose tokens are encoded in a call
-WINDOWS = 64  # windows a call of the transformer
+STEPS = 32  # steps whose tokens are encoded in a call, and windows a call of the transformer
 BATCH = 8  # frames a call of the dense motion; the renderer takes them one by one, which its caches like better
 
 
@@ -45,8 +48,11 @@ class PaperEngine:
     ) -> None:  # fmt: skip
         self.detector, self.generator, self.transformer, self.audio2pose = detector.eval(), generator.eval(), transformer.eval(), audio2pose.eval()
         self.weights, self.exact_pitch = weights, exact_pitch
-        for module in (self.detector, self.generator, self.transformer):
+        prepared(self.detector, often=False)
+        for module in (self.generator, self.transformer):
             prepared(module)
+        for part in (self.generator.up_blocks, self.generator.final):
+            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @classmethod
     def load(cls) -> "PaperEngine":
@@ -85,28 +91,39 @@ class PaperEngine:
         phones = np.pad(phones, REACH, constant_values=SIL)
         rows = np.pad(rows, ((REACH, REACH), (0, 0), (0, 0)))
         poses = np.pad(poses, ((REACH, REACH), (0, 0)), mode="edge")
-        encoder, decoder = [], []
+        seen = heard = torch.empty(0, WIDTH_OF_TOKENS)
+        made = []
         for first in range(0, len(phones), STEPS):
             part = slice(first, first + STEPS)
             pictures = torch.from_numpy(np.stack([draw(pose) for pose in poses[part]]))[:, None].float()
-            encoder.append(self.transformer.encoder_tokens(torch.from_numpy(phones[part]), pictures))
-            decoder.append(self.transformer.decoder_tokens(torch.from_numpy(rows[part]), feature_map))
-        seen, heard = torch.cat(encoder), torch.cat(decoder)
-        chunks = [slice(i, i + WINDOWS + 2 * REACH) for i in range(0, len(seen) - 2 * REACH, WINDOWS)]
-        made = [self.transformer.of_tokens(seen[chunk], heard[chunk]) for chunk in chunks]
+            # the last ten steps' tokens are kept for the windows that reach back to them; memory does not grow with the speech
+            seen = torch.cat([seen[-2 * REACH :], self.transformer.encoder_tokens(torch.from_numpy(phones[part]), pictures)])
+            heard = torch.cat([heard[-2 * REACH :], self.transformer.decoder_tokens(torch.from_numpy(rows[part]), feature_map)])
+            if len(seen) > 2 * REACH:
+                made.append(self.transformer.of_tokens(seen, heard))
         return source, Keypoints(torch.cat([m.values for m in made]), torch.cat([m.jacobians for m in made]))
 
     @torch.inference_mode()
     def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseFlow]]:
-        """Published frames [1, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256] one by one, each with its dense motion."""
+        """Published frames [1, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256] one by one, each with its dense motion.
+
+        As many batches as torch has threads are made at once, while the caller has the frames before them.
+        """
         encoded, source = self.generator.encode(picture), self.detector(picture)[0]
         stop = motion.frames if stop is None else min(stop, motion.frames)
-        for first in range(start, stop, BATCH):
-            last = min(first + BATCH, stop)
-            driving = Keypoints(torch.from_numpy(motion.values[first:last]), torch.from_numpy(motion.jacobians[first:last]))
+
+        @torch.inference_mode()
+        def drawn(first: int) -> list[tuple[Tensor, DenseFlow]]:
+            part = slice(first, min(first + BATCH, stop))
+            driving = Keypoints(torch.from_numpy(motion.values[part]), torch.from_numpy(motion.jacobians[part]))
             moves = self.generator.motion(encoded, source, driving)
-            for i in range(last - first):
-                yield self.generator.render(encoded, Moves(*(part[i : i + 1] for part in moves)))
+            return [self.generator.render(encoded, Moves(*(one[i : i + 1] for one in moves))) for i in range(len(moves.maps))]
+
+        firsts = range(start, stop, BATCH)
+        one_by_one = (drawn(first) for first in firsts)  # kernels fill their device by themselves
+        with closing(one_by_one if kernels_run(picture) else ahead(drawn, firsts, torch.get_num_threads())) as batches:
+            for made in batches:
+                yield from made
 
     @torch.inference_mode()
     def render(self, portrait: Portrait, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
