@@ -171,9 +171,10 @@ def launch(names: Sequence[str], order: Order, processes: int, tell: Tell) -> di
     arguments = [*torchrun, "-m", "tasks.rank", *names, *order.arguments()]
     order.out.mkdir(parents=True, exist_ok=True)
     log = order.out / "torchrun.log"
-    with log.open("w") as errors, subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=_surroundings()) as running:
+    surroundings = {"GLOO_SOCKET_IFNAME": "lo", **os.environ, "PYTHONUNBUFFERED": "1"}  # they are all on this machine
+    with log.open("w") as errors, subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, env=surroundings) as running:
         try:
-            figures = _listen(running, tell)
+            figures = listen(running, tell)
         finally:
             running.terminate()  # torchrun ends its processes; nothing to do where all have ended
     if figures.keys() != set(names):
@@ -181,13 +182,11 @@ def launch(names: Sequence[str], order: Order, processes: int, tell: Tell) -> di
     return figures
 
 
-def _surroundings() -> dict[str, str]:
-    alone = {} if os.environ.get("CUDA_VISIBLE_DEVICES") else {"GLOO_SOCKET_IFNAME": os.environ.get("GLOO_SOCKET_IFNAME", "lo")}
-    return {**os.environ, **alone, "PYTHONUNBUFFERED": "1"}
+def listen(running: "subprocess.Popen[str]", tell: Tell) -> dict[str, dict[str, Any]]:
+    """What the first process says, line by line, until all have ended; its figures by part, none where one failed.
 
-
-def _listen(running: "subprocess.Popen[str]", tell: Tell) -> dict[str, dict[str, Any]]:
-    """What the first process says, line by line, until all have ended; its figures by part, none where one of them failed."""
+    Raises what the first process raised.
+    """
     figures = {}
     for line in running.stdout or ():
         if not line.startswith("{"):

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 from flow_cases import ROOT, new_home, run
-from infra.errors import EngineError, InputError, WeightsError
+from infra.errors import DubwrightError, EngineError, InputError, WeightsError
 from infra.settings import get_settings
 from models import checkpoints
 from models.avct.paper import schedule
@@ -166,6 +168,26 @@ def test_an_order_that_cannot_be_is_refused_early(tmp_path: Path, folder: Path) 
     with pytest.raises(InputError) as missing:
         learn.train_as(learn.Order(name="avct/compact/painter", corpus=folder, out=tmp_path, steps=1), Ranks(), print)
     assert missing.value.code == "training.no_checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "figures"),
+    [("noise\n{\"part\": \"a\", \"figures\": {\"step\": 1}}", 0, {"a": {"step": 1}}), ("{\"part\": \"a\", \"figures\": {\"step\": 1}}", 1, {})],
+    ids=["done", "failed later"],
+)
+def test_figures_count_only_where_every_process_ended_well(said: str, code: int, figures: dict[str, Any]) -> None:
+    with subprocess.Popen([sys.executable, "-c", f"print({said!r}); raise SystemExit({code})"], stdout=subprocess.PIPE, text=True) as running:
+        assert learn.listen(running, lambda row: None) == figures
+
+
+def test_what_the_first_process_raised_is_raised_here() -> None:
+    told = json.dumps({"error": InputError("no clips", code="input.no_corpus", next_step="Give clips.").to_dict()})
+    with (
+        subprocess.Popen([sys.executable, "-c", f"print({told!r}); raise SystemExit(1)"], stdout=subprocess.PIPE, text=True) as running,
+        pytest.raises(DubwrightError, match="no clips") as caught,
+    ):
+        learn.listen(running, lambda row: None)
+    assert (caught.value.code, caught.value.next_step) == ("input.no_corpus", "Give clips.")
 
 
 def test_a_loss_that_is_no_number_ends_the_run(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,19 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 def seed_of(*words: int) -> int:
     """A seed that hangs on whole numbers and on nothing else."""
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+@contextmanager
+def at_rest(*networks: nn.Module) -> Iterator[None]:
+    """Networks as they are at work, while the block runs: no dropout, no statistics of the batch, no gradients."""
+    for network in networks:
+        network.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for network in networks:
+            network.train()
 
 
 @torch.no_grad()

@@ -3,7 +3,6 @@
 How the published network was trained is not known in numbers. Here: L1 of poses and of their change from frame to frame.
 """
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from models.avct.paper.audio2pose import AudioToPose, from_units
 from models.avct.paper.clips import Order, SquareClips
 from models.avct.paper.pose_picture import draw as draw_pose
 from models.avct.paper.schedule import SIZE, Epochs, PoseTraining
-from models.training.part import Options, Part, set_rate
+from models.training.part import Options, Part, at_rest, set_rate
 from models.training.ranks import Ranks
 
 CHECKED = 32  # held-out clips that are looked at
@@ -75,17 +74,16 @@ class Pose(Part):
         """The schedule's rate at this step, whatever the budget."""
         set_rate(self.optimisers["optimiser"], self.epochs.rate_at(self.step))
 
-    @torch.no_grad()
     def check(self) -> dict[str, Any]:
         """`pose_ratio`: mean distance to the poses over that of holding the first one, in the network's units, held-out clips."""
         clips = SquareClips(self.options.cache, "validation", SIZE, least=self.config.frames + 1)
         if not len(clips):
             return {}
         device = next(self.model.parameters()).device
-        model = copy.deepcopy(self.model).eval()
         runs = [run(clips, clip, 0, self.config.frames) for clip in range(min(CHECKED, len(clips)))]
         pictures, rows, poses = (torch.stack(column).to(device) for column in zip(*runs, strict=True))
-        made, held = ((found - poses).abs().mean() for found in (predict(model, pictures, rows), poses[:, :1]))
+        with at_rest(self.model):
+            made, held = ((found - poses).abs().mean() for found in (predict(self.model, pictures, rows), poses[:, :1]))
         return {"pose_ratio": float(made / held.clamp_min(1e-9))}
 
 

@@ -1,6 +1,5 @@
 """Train keypoint detector, dense motion and generator of the preset `paper` together, self-supervised: one frame of a clip drives another."""
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from models.avct.paper.generator import Generator
 from models.avct.paper.keypoints import KeypointDetector
 from models.avct.paper.losses import Deformation, Reconstruction, Vgg19, equivariance
 from models.avct.paper.schedule import Epochs, FommTraining
-from models.training.part import Options, Part, set_rate
+from models.training.part import Options, Part, at_rest, set_rate
 from models.training.ranks import Ranks
 
 SCHEDULES = {"avct": schedule.avct, "fomm": schedule.fomm}
@@ -92,19 +91,18 @@ class Fomm(Part):
         for optimiser in self.optimisers.values():
             set_rate(optimiser, self.epochs.rate_at(self.step))
 
-    @torch.no_grad()
     def check(self) -> dict[str, Any]:
         """Gain in PSNR over holding the first frame, mean over held-out clips: each one's first frame driven by a later one."""
         clips = SquareClips(self.options.cache, "validation", self.config.size)
         if not len(clips):
             return {}
         device = next(self.generator.parameters()).device
-        detector, generator = (copy.deepcopy(network).eval() for network in (self.detector, self.generator))
         gains = []
-        for clip in range(min(CHECKED, len(clips))):
-            first, later = to_tensor(clips.pictures(clip, np.array([0, clips.frames(clip) * 2 // 3]))).to(device).split(1)
-            made, _ = generator(first, detector(first)[0], detector(later)[0])
-            gains.append(10 * torch.log10((first - later).square().mean() / (made - later).square().mean()))
+        with at_rest(self.detector, self.generator):
+            for clip in range(min(CHECKED, len(clips))):
+                first, later = to_tensor(clips.pictures(clip, np.array([0, clips.frames(clip) * 2 // 3]))).to(device).split(1)
+                made, _ = self.generator(first, self.detector(first)[0], self.detector(later)[0])
+                gains.append(10 * torch.log10((first - later).square().mean() / (made - later).square().mean()))
         return {"psnr_gain_db": float(torch.stack(gains).mean())}
 
 

@@ -3,7 +3,6 @@
 That criterion is published; optimiser, rate, length and an extra perceptual term are not (schedule.py says what is taken).
 """
 
-import copy
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +21,7 @@ from models.avct.paper.schedule import SIZE, Epochs, MotionTraining
 from models.avct.paper.transformer import REACH, PaperTransformer
 from models.avct.phonemes import SIL
 from models.training.loop import read
-from models.training.part import Options, Part, set_rate
+from models.training.part import Options, Part, at_rest, set_rate
 from models.training.ranks import Ranks
 
 CHECKED = 8  # held-out clips that are looked at
@@ -120,20 +119,19 @@ class Transformer(Part):
         shape = frames.shape[:2]
         return phones, pictures, rows, maps, found.values.unflatten(0, shape), found.jacobians.unflatten(0, shape)
 
-    @torch.no_grad()
     def check(self) -> dict[str, Any]:
         """`keypoint_ratio`: mean distance to the detector's keypoints over that of holding the first frame's, held-out clips."""
         clips = SquareClips(self.options.cache, "validation", SIZE, spoken=True, least=self.config.frames)
         if not len(clips):
             return {}
         device = next(self.model.parameters()).device
-        model = copy.deepcopy(self.model).eval()
         errors = []
-        for clip in range(min(CHECKED, len(clips))):
-            drawn = tuple(t[None].to(device) for t in run(clips, clip, 0, 0, self.config.frames))
-            *inputs, values, _ = self.targets(drawn)
-            made = predict(model, *inputs).values
-            errors.append([(place - values[0]).norm(dim=-1).mean() for place in (made, values[0, :1])])
+        with at_rest(self.model):
+            for clip in range(min(CHECKED, len(clips))):
+                drawn = tuple(t[None].to(device) for t in run(clips, clip, 0, 0, self.config.frames))
+                *inputs, values, _ = self.targets(drawn)
+                made = predict(self.model, *inputs).values
+                errors.append([(place - values[0]).norm(dim=-1).mean() for place in (made, values[0, :1])])
         made_error, held_error = torch.tensor(errors).mean(0).tolist()
         return {"keypoint_ratio": made_error / max(held_error, 1e-9)}
 
