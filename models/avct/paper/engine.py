@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infra.memory import give_back
 from models import checkpoints
 from models.ahead import ahead
 from models.avct.compose import Canvas
@@ -34,8 +35,8 @@ from models.imports import PAPER
 from models.types import Motion, Portrait, Speech
 
 NAME, SIZE = "avct", 256
-STEPS = 32  # steps whose tokens are encoded in a call, and windows a call of the transformer
-BATCH = 8  # frames a call of the dense motion; the renderer takes them one by one, which its caches like better
+STEPS = 11  # steps whose tokens are encoded in a call, and windows a call of the transformer
+BATCH = 4  # frames a call of the dense motion; the renderer takes them one by one, which caches and memory like better
 
 
 class PaperEngine:
@@ -52,6 +53,7 @@ class PaperEngine:
             prepared(module)
         for part in (self.generator.up_blocks, self.generator.final):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        give_back()  # the weights as they were
 
     @classmethod
     def load(cls) -> "PaperEngine":
@@ -72,6 +74,7 @@ class PaperEngine:
         landmarks = (square.to_unit(portrait.landmarks) + 1) * (SIZE / 2)
         poses = self.poses(reference_pose(landmarks), rows)
         found = self.keypoints(picture, phone_rows(speech.phones, frames)[::ROWS_PER_FRAME], rows, poses)
+        give_back()  # what the renderer has no use for
         if anchor is None:
             anchor = _first_silent(speech.activity, frames)
         return relative(found[0], found[1], anchor)
@@ -106,20 +109,23 @@ class PaperEngine:
     def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseFlow]]:
         """Published frames [1, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256] one by one, each with its dense motion.
 
-        As many batches as torch has threads are made at once, while the caller has the frames before them.
+        They are made while the caller has those before them, by one thread with all of torch's: two at once would take 120 MiB more.
         """
         encoded, source = self.generator.encode(picture), self.detector(picture)[0]
+        give_back()
         stop = motion.frames if stop is None else min(stop, motion.frames)
 
         @torch.inference_mode()
         def drawn(first: int) -> list[tuple[Tensor, DenseFlow]]:
+            give_back()  # dense motion and renderer each take 110 MiB: not one beside what the other has left
             part = slice(first, min(first + BATCH, stop))
             driving = Keypoints(torch.from_numpy(motion.values[part]), torch.from_numpy(motion.jacobians[part]))
             moved = self.generator.motion(encoded, source, driving)
+            give_back()
             ones = [DenseFlow(*pair) for pair in zip(moved.flow.split(1), moved.occlusion.split(1), strict=True)]
             return [(self.generator.render(encoded, one), one) for one in ones]
 
-        with closing(ahead(drawn, range(start, stop, BATCH), torch.get_num_threads())) as batches:
+        with closing(ahead(drawn, range(start, stop, BATCH), 1, torch.get_num_threads())) as batches:
             for made in batches:
                 yield from made
 
