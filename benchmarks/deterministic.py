@@ -14,6 +14,7 @@ from models.avct.paper.keypoints import KeypointDetector
 from models.avct.paper.transformer import PaperTransformer
 
 BUILT = ("*num_batches_tracked", "*pos_table", "*.down.weight", "*down_pose.weight")
+Filled = tuple[KeypointDetector, PaperTransformer, Generator, AudioToPose]
 GAINS = {"generator.": 1.6, "audio2pose.": 0.3}
 
 
@@ -46,7 +47,7 @@ def fill(module: nn.Module, prefix: str, seed: int = 1) -> nn.Module:
     return module.eval()
 
 
-def networks() -> tuple[KeypointDetector, PaperTransformer, Generator, AudioToPose]:
+def networks() -> Filled:
     """The four networks of the preset paper, filled."""
     parts = (KeypointDetector(), "kp_detector."), (PaperTransformer(), "ph2kp."), (Generator(), "generator."), (AudioToPose(), "audio2pose.")
     return tuple(fill(module, prefix) for module, prefix in parts)  # type: ignore[return-value]

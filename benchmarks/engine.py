@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import engine_memory, pipeline, published, rows
-from benchmarks.deterministic import networks
+from benchmarks.deterministic import Filled, networks
 from infra.settings import get_settings
 from models.avct.compose import Canvas
 from models.avct.engine import AvctEngine, source_keypoints
@@ -36,15 +36,15 @@ def run(
 ) -> dict[str, Any]:
     """Every figure. Fewer rounds and frames, shorter speech and a smaller sample of rendered frames are quicker and less exact."""
     threads = torch.get_num_threads()
-    face, speech = pipeline.portrait(), pipeline.speech_of(short).speech
+    face, speech, filled = pipeline.portrait(), pipeline.speech_of(short).speech, networks()
     try:
         fast, found = compact_speed(face, speech, rounds)
-        ratio, more = paper_ratio(face, speech, frames, rounds)
-        heard, rest = pitches(face, speech, rounds)
+        ratio, more = paper_ratio(filled, face, speech, frames, rounds)
+        heard, rest = pitches(filled, face, speech, rounds)
     finally:
         torch.set_num_threads(threads)
-    peaks = engine_memory.peaks(face, short, long, sample)
-    rows.add(found | more | rest | {name: ("ratio" if "ratio" in name else "MiB", [value]) for name, value in peaks.items()})
+    peaks = engine_memory.peaks(filled, face, short, long, sample)
+    rows.add(found | more | rest | {f"paper_{name}": ("ratio" if "ratio" in name else "MiB", [value]) for name, value in peaks.items()})
     figures = fast | ratio | heard | peaks
     return {"figures": {name: float(f"{value:.5g}") for name, value in figures.items()}, "rounds": rounds, "frames_rendered_for_memory": sample}
 
@@ -87,14 +87,14 @@ def _apart(found: np.ndarray, expected: np.ndarray) -> float:
     return float((np.abs(found.astype(int) - expected.astype(int)) > 1).mean())
 
 
-def paper_ratio(face: Portrait, speech: Speech, frames: int, rounds: int) -> tuple[dict[str, float], Rows]:
+def paper_ratio(filled: Filled, face: Portrait, speech: Speech, frames: int, rounds: int) -> tuple[dict[str, float], Rows]:
     """Seconds of one core for the preset paper's frames, over those of the published order; the same weights, round by round.
 
     Raises RuntimeError where the frames are not the same within a level.
     """
     torch.set_num_threads(1)
-    detector, transformer, generator, audio2pose = networks()
-    engine = PaperEngine(*copy.deepcopy((detector, generator, transformer, audio2pose)), exact_pitch=False)
+    detector, transformer, generator, _ = filled
+    engine = _engine(filled)
     picture, phones, heard, poses = _clip(engine, face, speech, frames)
 
     def before() -> np.ndarray:
@@ -118,6 +118,12 @@ def paper_ratio(face: Portrait, speech: Speech, frames: int, rounds: int) -> tup
     return figures, {"cpu_seconds_ratio": ("ratio", ratios), "paper_frame": ("s/frame", new), "published_frame": ("s/frame", old)}
 
 
+def _engine(filled: Filled) -> PaperEngine:
+    """An engine of its own: it rearranges the networks that it is given."""
+    detector, transformer, generator, audio2pose = copy.deepcopy(filled)
+    return PaperEngine(detector, generator, transformer, audio2pose, exact_pitch=False)
+
+
 def _worked(call: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
     """What a call gives, and the seconds that the process worked for it: other processes' share of the cores is not in them."""
     started = time.process_time()
@@ -134,7 +140,7 @@ def _clip(engine: PaperEngine, face: Portrait, speech: Speech, frames: int) -> t
     return picture, phone_rows(speech.phones, frames)[::ROWS_PER_FRAME], heard, poses
 
 
-def pitches(face: Portrait, speech: Speech, rounds: int) -> tuple[dict[str, float], Rows]:
+def pitches(filled: Filled, face: Portrait, speech: Speech, rounds: int) -> tuple[dict[str, float], Rows]:
     """WORLD's harvest against the fast F0: seconds for a second of speech, and what the choice does to keypoints and lips.
 
     Keypoints are the preset paper's with deterministic weights, in pixels of 256 (head poses from the same sound included); lips
@@ -150,8 +156,7 @@ def pitches(face: Portrait, speech: Speech, rounds: int) -> tuple[dict[str, floa
             started = time.process_time()
             method(speech.wave, rows_of_speech)
             spent[name].append((time.process_time() - started) / speech.seconds)
-    detector, transformer, generator, audio2pose = networks()
-    engine, compact = PaperEngine(detector, generator, transformer, audio2pose), AvctEngine.load()
+    engine, compact = _engine(filled), AvctEngine.load()
     paper_motions, compact_motions = [], []
     for engine.exact_pitch in (True, False):
         paper_motions.append(engine.motion(face, speech, anchor=0).values)

@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from benchmarks import pipeline, published
-from benchmarks.deterministic import networks as filled
+from benchmarks.deterministic import Filled
 from infra.settings import get_settings
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose, in_units
@@ -33,16 +33,16 @@ SHORT, LONG = 10.0, 300.0
 SAMPLE, STRETCH = 48, 16  # frames rendered for the figure, and frames on end
 
 
-def peaks(face: Portrait, short: float = SHORT, long: float = LONG, sample: int = SAMPLE) -> dict[str, float]:
-    """Peak MiB of `short` and of `long` seconds, their ratio, and the published order's peak (`short` seconds, eight frames)."""
+def peaks(filled: Filled, face: Portrait, short: float = SHORT, long: float = LONG, sample: int = SAMPLE) -> dict[str, float]:
+    """Peak MiB of `short` and of `long` seconds, their ratio, and the published order's peak (`long` seconds, eight frames)."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for number, module in enumerate(filled()):
+        for number, module in enumerate(filled):
             save_file({key: value.contiguous() for key, value in module.state_dict().items()}, folder / f"{number}.safetensors")
         for length in (short, long):
             _keep(folder / f"{length}.npz", face, pipeline.speech_of(length).speech)
         small, large = (_peak(folder, "one-pass", length, sample) for length in (short, long))
-        old = _peak(folder, "published", short, min(sample, 8))
+        old = _peak(folder, "published", long, min(sample, 8))
     return {"memory_ratio_long": large / small, "memory_peak_long_mib": large, "memory_peak_short_mib": small, "memory_peak_published_mib": old}
 
 

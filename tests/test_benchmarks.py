@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import avct, memory, rows, speed, startup
+from benchmarks import avct, engine, memory, rows, speed, startup
 from models.corpus import clips_of
 
 LISTED = set(re.findall(r"`(\w+)`", (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()))
@@ -31,6 +31,13 @@ def test_memory_does_not_grow_with_length() -> None:
 def test_speed_and_startup_print_what_is_listed() -> None:
     assert listed(speed.run(1))["speed_all"] > 0
     assert listed(startup.run(1))["startup_help_seconds"] > 0
+
+
+def test_the_engine_prints_what_is_listed_and_paper_is_quicker_than_the_published_order() -> None:
+    found = listed(engine.run(rounds=1, frames=2, short=2.0, long=4.0, sample=2))
+    assert found["render_fps"] > 0 and found["render_apart"] < 1e-3
+    assert 0 < found["cpu_seconds_ratio"] < 1  # of two frames, which share little
+    assert found["memory_ratio_long"] < 1.1 and found["memory_peak_published_mib"] > 0
 
 
 def test_the_renderer_beats_holding_a_frame_on_faces_never_seen(shared_data: Path) -> None:

@@ -7,8 +7,8 @@ of doubled pictures, of many channels and to few are exchanged for those of mode
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from infra.memory import give_back
 from models.avct.convolutions import GrownConv, PairedConv, Winograd, scale_and_shift
 from models.avct.paper.blocks import ConvNorm, DownResidual, Residual
 
@@ -16,7 +16,7 @@ from models.avct.paper.blocks import ConvNorm, DownResidual, Residual
 class _Grown(nn.Module):
     def __init__(self, block: ConvNorm) -> None:
         super().__init__()
-        self.conv = GrownConv(fuse_conv_bn_eval(block.conv, block.norm))
+        self.conv = GrownConv(_folded(block.conv, block.norm))
 
     def forward(self, feature: Tensor) -> Tensor:
         return F.relu(self.conv(feature), inplace=True)
@@ -25,7 +25,7 @@ class _Grown(nn.Module):
 class _Plain(nn.Module):
     def __init__(self, block: ConvNorm) -> None:
         super().__init__()
-        self.conv, self.grow, self.shrink = fuse_conv_bn_eval(block.conv, block.norm), block.grow, block.shrink
+        self.conv, self.grow, self.shrink = _folded(block.conv, block.norm), block.grow, block.shrink
 
     def forward(self, feature: Tensor) -> Tensor:
         if self.grow:
@@ -43,7 +43,8 @@ class _Residual(nn.Module):
         scale, shift = scale_and_shift(block.norm1)
         self.register_buffer("scale", scale[:, None, None].clone())
         self.register_buffer("shift", shift[:, None, None].clone())
-        self.conv1, self.conv2 = Winograd(fuse_conv_bn_eval(block.conv1, block.norm2)), Winograd(block.conv2)
+        self.conv1, self.conv2 = Winograd(_folded(block.conv1, block.norm2)), Winograd(block.conv2)
+        give_back()  # their making takes several times their own memory
 
     def forward(self, feature: Tensor) -> Tensor:
         feature = feature.contiguous(memory_format=torch.channels_last)
@@ -60,7 +61,7 @@ def prepared(module: nn.Module, *, often: bool = True) -> nn.Module:
     for name, child in list(module.named_children()):
         fresh: nn.Module | None = None
         if isinstance(child, ConvNorm):
-            fresh = _Grown(child) if child.grow and often and not _deepest(child) else _Plain(child)
+            fresh = _Grown(child) if child.grow and often and not _deep(child) else _Plain(child)
         elif isinstance(child, Residual):
             fresh = _Residual(child)
         elif isinstance(child, nn.Conv2d) and child.out_channels <= 4 and child.padding == (child.kernel_size[0] // 2,) * 2:
@@ -75,9 +76,21 @@ def prepared(module: nn.Module, *, often: bool = True) -> nn.Module:
     return module
 
 
-def _deepest(block: ConvNorm) -> bool:
-    """Whether it doubles an hourglass's 2 x 2 pixels: with their borders, four 2x2 convolutions save nothing there."""
-    return block.conv.in_channels == block.conv.out_channels
+@torch.no_grad()
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """The convolution with the batch norm after it taken into its own weights, in place: a second copy of them all is much memory."""
+    scale, shift = scale_and_shift(norm)
+    assert conv.bias is not None
+    conv.weight.mul_(scale[:, None, None, None])
+    conv.bias.mul_(scale).add_(shift)
+    return conv
+
+
+def _deep(block: ConvNorm) -> bool:
+    """Whether it doubles an hourglass's 2 x 2 or 4 x 4 pixels: with their borders, four 2x2 convolutions save next to nothing there,
+    and take 16/9 of the memory of the largest weights.
+    """
+    return block.conv.in_channels * block.conv.out_channels >= 2**20
 
 
 def _behind_norm(norm: nn.Module, conv: nn.Module) -> nn.Conv2d:

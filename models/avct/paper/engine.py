@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infra.memory import give_back
 from kernels.switch import kernels_run
 from models import checkpoints
 from models.ahead import ahead
@@ -30,13 +31,15 @@ from models.avct.paper.pose_picture import draw
 from models.avct.paper.transformer import REACH, PaperTransformer
 from models.avct.paper.transformer import WIDTH as WIDTH_OF_TOKENS
 from models.avct.phonemes import SIL
+from models.device import best_device
 from models.faces.crop import cut, published_square
 from models.imports import PAPER
 from models.types import Motion, Portrait, Speech
 
 NAME, SIZE = "avct", 256
-STEPS = 32  # steps whose tokens are encoded in a call, and windows a call of the transformer
-BATCH = 8  # frames a call of the dense motion; the renderer takes them one by one, which its caches like better
+STEPS = 11  # steps whose tokens are encoded in a call, and windows a call of the transformer
+BATCH = 4  # frames a call of the dense motion on a processor; the renderer takes them one by one, which caches and memory like better
+KERNEL_BATCH = 16  # frames a call of both where kernels run
 
 
 class PaperEngine:
@@ -47,12 +50,17 @@ class PaperEngine:
         weights: tuple[str, ...] = (), *, exact_pitch: bool = True,
     ) -> None:  # fmt: skip
         self.detector, self.generator, self.transformer, self.audio2pose = detector.eval(), generator.eval(), transformer.eval(), audio2pose.eval()
-        self.weights, self.exact_pitch = weights, exact_pitch
+        self.weights, self.exact_pitch, self.device = weights, exact_pitch, best_device()
+        if self.device.type == "cuda":
+            for module in (self.detector, self.generator, self.transformer, self.audio2pose):
+                module.to(self.device)
+            return
         prepared(self.detector, often=False)
         for module in (self.generator, self.transformer):
             prepared(module)
         for part in (self.generator.up_blocks, self.generator.final):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        give_back()  # the weights as they were
 
     @classmethod
     def load(cls) -> "PaperEngine":
@@ -68,11 +76,12 @@ class PaperEngine:
         """
         frames = speech.frames
         square = published_square(portrait.landmarks, portrait.picture.shape[:2])
-        picture = _tensor(cut(portrait.picture, square, SIZE))
+        picture = self._tensor(cut(portrait.picture, square, SIZE))
         rows = audio_rows(speech.wave, frames, exact_pitch=self.exact_pitch).reshape(frames, ROWS_PER_FRAME, WIDTH)
         landmarks = (square.to_unit(portrait.landmarks) + 1) * (SIZE / 2)
         poses = self.poses(reference_pose(landmarks), rows)
         found = self.keypoints(picture, phone_rows(speech.phones, frames)[::ROWS_PER_FRAME], rows, poses)
+        give_back()  # what the renderer has no use for
         if anchor is None:
             anchor = _first_silent(speech.activity, frames)
         return relative(found[0], found[1], anchor)
@@ -80,7 +89,8 @@ class PaperEngine:
     def poses(self, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Head pose [T, 6] of every frame in OpenFace's units, from the reference's own and feature rows [T, 4, 41]."""
         drawn = torch.from_numpy(draw(reference)).float()[None, None]
-        return in_units(self.audio2pose(drawn, torch.from_numpy(rows)))[: len(rows)].numpy()
+        made = self.audio2pose(drawn.to(self.device), torch.from_numpy(rows).to(self.device))
+        return in_units(made.cpu())[: len(rows)].numpy()
 
     def keypoints(self, picture: Tensor, phones: np.ndarray, rows: np.ndarray, poses: np.ndarray) -> tuple[Keypoints, Keypoints]:
         """The source's keypoints, and the regressed ones of every frame (before transfer).
@@ -91,37 +101,48 @@ class PaperEngine:
         phones = np.pad(phones, REACH, constant_values=SIL)
         rows = np.pad(rows, ((REACH, REACH), (0, 0), (0, 0)))
         poses = np.pad(poses, ((REACH, REACH), (0, 0)), mode="edge")
-        seen = heard = torch.empty(0, WIDTH_OF_TOKENS)
+        seen = heard = torch.empty(0, WIDTH_OF_TOKENS, device=self.device)
         made = []
         for first in range(0, len(phones), STEPS):
             part = slice(first, first + STEPS)
-            pictures = torch.from_numpy(np.stack([draw(pose) for pose in poses[part]]))[:, None].float()
+            pictures = torch.from_numpy(np.stack([draw(pose) for pose in poses[part]])).to(self.device)[:, None].float()
+            spoken, sound = (torch.from_numpy(track[part]).to(self.device) for track in (phones, rows))
             # the last ten steps' tokens are kept for the windows that reach back to them; memory does not grow with the speech
-            seen = torch.cat([seen[-2 * REACH :], self.transformer.encoder_tokens(torch.from_numpy(phones[part]), pictures)])
-            heard = torch.cat([heard[-2 * REACH :], self.transformer.decoder_tokens(torch.from_numpy(rows[part]), feature_map)])
+            seen = torch.cat([seen[-2 * REACH :], self.transformer.encoder_tokens(spoken, pictures)])
+            heard = torch.cat([heard[-2 * REACH :], self.transformer.decoder_tokens(sound, feature_map)])
             if len(seen) > 2 * REACH:
                 made.append(self.transformer.of_tokens(seen, heard))
         return source, Keypoints(torch.cat([m.values for m in made]), torch.cat([m.jacobians for m in made]))
 
     @torch.inference_mode()
     def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseFlow]]:
-        """Published frames [1, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256] one by one, each with its dense motion.
+        """Published frames [B, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256], each with its dense motion.
 
-        As many batches as torch has threads are made at once, while the caller has the frames before them.
+        Where kernels run, B frames at once. On a processor B is 1, and frames are made while the caller has those before them, by one
+        thread with all of torch's: two at once would take 120 MiB more.
         """
         encoded, source = self.generator.encode(picture), self.detector(picture)[0]
-        stop = motion.frames if stop is None else min(stop, motion.frames)
+        give_back()
+        values, jacobians = motion.values[start:stop], motion.jacobians[start:stop]
+
+        def moves(first: int, count: int) -> Moves:
+            part = slice(first, first + count)
+            driving = Keypoints(*(torch.from_numpy(track[part]).to(self.device) for track in (values, jacobians)))
+            return self.generator.motion(encoded, source, driving)
+
+        if kernels_run(picture):
+            for first in range(0, len(values), KERNEL_BATCH):
+                yield self.generator.render(encoded, moves(first, KERNEL_BATCH))
+            return
 
         @torch.inference_mode()
         def drawn(first: int) -> list[tuple[Tensor, DenseFlow]]:
-            part = slice(first, min(first + BATCH, stop))
-            driving = Keypoints(torch.from_numpy(motion.values[part]), torch.from_numpy(motion.jacobians[part]))
-            moves = self.generator.motion(encoded, source, driving)
-            return [self.generator.render(encoded, Moves(*(one[i : i + 1] for one in moves))) for i in range(len(moves.maps))]
+            give_back()  # dense motion and renderer each take 110 MiB: not one beside what the other has left
+            moved = moves(first, BATCH)
+            give_back()
+            return [self.generator.render(encoded, Moves(*(part[i : i + 1] for part in moved))) for i in range(len(moved.maps))]
 
-        firsts = range(start, stop, BATCH)
-        one_by_one = (drawn(first) for first in firsts)  # kernels fill their device by themselves
-        with closing(one_by_one if kernels_run(picture) else ahead(drawn, firsts, torch.get_num_threads())) as batches:
+        with closing(ahead(drawn, range(0, len(values), BATCH), 1, torch.get_num_threads())) as batches:
             for made in batches:
                 yield from made
 
@@ -130,20 +151,19 @@ class PaperEngine:
         """Frames start..stop of a motion as uint8 RGB [H, W, 3] at the portrait's own size."""
         square = published_square(portrait.landmarks, portrait.picture.shape[:2])
         canvas = Canvas(portrait.picture, square, SIZE, relight=False)
-        for painted, moved in self.square_frames(_tensor(cut(portrait.picture, square, SIZE)), motion, start, stop):
+        for painted, moved in self.square_frames(self._tensor(cut(portrait.picture, square, SIZE)), motion, start, stop):
             hidden = torch.nn.functional.interpolate(1 - moved.occlusion, size=(SIZE, SIZE), mode="bilinear")
             yield from canvas.frames(_from_edges(moved.flow), hidden, painted)
+
+    def _tensor(self, picture: np.ndarray) -> Tensor:
+        return torch.from_numpy(picture).to(self.device).permute(2, 0, 1)[None].float() / 255.0
 
 
 def relative(source: Keypoints, driving: Keypoints, anchor: int) -> Motion:
     """Relative motion transfer: kp_src + (d_t - d_0); (J_t J_0^-1) J_src."""
     values = source.values + (driving.values - driving.values[anchor])
     jacobians = driving.jacobians @ torch.linalg.inv(driving.jacobians[anchor]) @ source.jacobians
-    return Motion(values.numpy(), jacobians.numpy(), anchor)
-
-
-def _tensor(picture: np.ndarray) -> Tensor:
-    return torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255.0
+    return Motion(values.cpu().numpy(), jacobians.cpu().numpy(), anchor)
 
 
 def _first_silent(activity: np.ndarray, frames: int) -> int:
