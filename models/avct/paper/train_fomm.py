@@ -1,5 +1,6 @@
 """Train keypoint detector, dense motion and generator of the preset `paper` together, self-supervised: one frame of a clip drives another."""
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,8 @@ class Fomm(Part):
             for name, network in self.networks.items()
         }
         vgg = Vgg19.load(options.perceptual) if options.perceptual else None
+        if vgg is None:
+            logging.getLogger(__name__).warning("no weights of VGG-19 are given (--perceptual): an L1 of pixels stands in for the perceptual loss")
         self.loss: nn.Module = FommLoss(self.detector, self.generator, self.config, vgg)
 
     def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
