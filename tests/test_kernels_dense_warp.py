@@ -178,7 +178,7 @@ def test_the_picture_is_what_opencv_composes(size: int) -> None:
     flow = grid(16, 16, torch.zeros(1)).numpy() + random.normal(0, 0.02, (16, 16, 2)).astype(np.float32)
     alpha, *painted = cv2.resize(random.random((4, 4, 4), np.float32), (size, size)).transpose(2, 0, 1)
     painted = np.stack(painted)
-    frame = canvas.compose(flow, alpha, painted)
+    frame = canvas.compose(flow, np.stack([*painted, alpha], -1))
     given = [torch.from_numpy(part)[None] for part in (flow, painted, alpha[None])]
     with use_kernels():
         found = next(canvas.frames(given[0], given[2], given[1]))
