@@ -1,7 +1,8 @@
 """AVCT's engine: speed against the published order, frames a second, memory of long speech, the fast F0. `dubwright bench avct`.
 
 How good the frames are is another question: `dubwright evaluate avct` (benchmarks/avct.py). The preset paper comes without weights, so
-its figures are taken with deterministic ones (benchmarks/deterministic.py): times and memory do not hang on their values.
+its figures are taken with deterministic ones (benchmarks/deterministic.py): times and memory do not hang on their values. All
+figures are a processor's; on a machine with a GPU, hide it (CUDA_VISIBLE_DEVICES=).
 """
 
 import copy
