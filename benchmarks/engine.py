@@ -149,7 +149,7 @@ def pitches(filled: Filled, face: Portrait, speech: Speech, rounds: int) -> tupl
     """
     if pitch_method() != "harvest":
         return {}, {}
-    torch.set_num_threads(get_settings().threads)
+    torch.set_num_threads(1)
     rows_of_speech = speech.frames * ROWS_PER_FRAME
     spent: dict[str, list[float]] = {"exact": [], "fast": []}
     for _ in range(rounds):

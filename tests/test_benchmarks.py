@@ -33,7 +33,8 @@ def test_speed_and_startup_print_what_is_listed() -> None:
     assert listed(startup.run(1))["startup_help_seconds"] > 0
 
 
-def test_the_engine_prints_what_is_listed_and_paper_is_quicker_than_the_published_order() -> None:
+def test_the_engine_prints_what_is_listed_and_paper_is_quicker_than_the_published_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUBWRIGHT_THREADS", "1")
     found = listed(engine.run(rounds=1, frames=2, short=2.0, long=4.0, sample=2))
     assert found["render_fps"] > 0 and found["render_apart"] < 1e-3
     assert 0 < found["cpu_seconds_ratio"] < 1  # of two frames, which share little
