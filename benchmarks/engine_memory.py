@@ -1,11 +1,10 @@
 """Memory of the preset paper against the length of speech, and against the published order: part of `dubwright bench avct`.
 
-Each runs in a process of its own, from portrait and speech to frames; the peak is the kernel's own figure (ru_maxrss). Everything
+Each runs in a process of its own, from portrait and speech to frames; the peak is the kernel's own figure. Everything
 runs over the whole speech but for the renderer: of its frames, which are minutes of work for a second of video on a CPU, a sample
 is made, in stretches spread evenly over the speech, each streamed as all frames are. The published order does every frame alike.
 """
 
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmarks import pipeline, published
+from benchmarks import pipeline, published, rows
 from benchmarks.deterministic import Filled
 from infra.settings import get_settings
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
@@ -73,7 +72,7 @@ def _child(folder: Path, order: str, length: str, sample: int) -> None:
     made = make(detector, transformer, generator, audio2pose, portrait, speech, sample)
     if made != sample:
         raise RuntimeError(f"{made} frames were made instead of {sample}")
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}\n")
+    sys.stdout.write(f"{rows.peak_mib():.1f}\n")
 
 
 def _one_pass(

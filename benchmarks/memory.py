@@ -1,10 +1,9 @@
 """Memory against length: the peak of a process that makes five minutes of video over that of one that makes ten seconds.
 
-`dubwright bench memory`. Each length runs in a process of its own, from speech to score; the peak is the kernel's own figure
-(ru_maxrss), ffmpeg's child not counted.
+`dubwright bench memory`. Each length runs in a process of its own, from speech to score; the peak is the kernel's own figure,
+ffmpeg's child not counted.
 """
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +40,7 @@ def _child(seconds: float) -> None:
 
     with pipeline.scratch() as folder:
         made = pipeline.make(pipeline.speech_of(seconds), pipeline.portrait(), folder, Stopwatch())
-    sys.stdout.write(f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f} {made:.1f}\n")
+    sys.stdout.write(f"{rows.peak_mib():.1f} {made:.1f}\n")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,15 @@ def machine_name() -> str:
     return f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB"
 
 
+def peak_mib() -> float:
+    """The most memory that this process has had at once, in MiB.
+
+    The kernel's figure for this program alone (VmHWM): ru_maxrss also counts what the process that started it held.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def add(measured: dict[str, tuple[str, Sequence[float]]], path: Path = RESULTS) -> None:
     """Append one row for each name with its unit and its values."""
     fresh = not path.exists()

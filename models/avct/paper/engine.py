@@ -7,7 +7,6 @@ portrait's own resolution are composed as DESIGN.md's decision 5 asks; `square_f
 
 import functools
 from collections.abc import Iterator
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -17,9 +16,8 @@ from torch import Tensor
 from infra.memory import give_back
 from kernels.switch import kernels_run
 from models import checkpoints
-from models.ahead import ahead
 from models.avct.compose import Canvas
-from models.avct.dense_motion import Moves, grid
+from models.avct.dense_motion import grid
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose, in_units
 from models.avct.paper.blocks import corner_grid
@@ -38,8 +36,7 @@ from models.types import Motion, Portrait, Speech
 
 NAME, SIZE = "avct", 256
 STEPS = 11  # steps whose tokens are encoded in a call, and windows a call of the transformer
-BATCH = 4  # frames a call of the dense motion on a processor; the renderer takes them one by one, which caches and memory like better
-KERNEL_BATCH = 16  # frames a call of both where kernels run
+KERNEL_BATCH = 16  # frames a call of dense motion and renderer where kernels run; on a processor they come one by one
 
 
 class PaperEngine:
@@ -118,33 +115,18 @@ class PaperEngine:
     def square_frames(self, picture: Tensor, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[tuple[Tensor, DenseFlow]]:
         """Published frames [B, 3, 256, 256] in [0, 1] of a source [1, 3, 256, 256], each with its dense motion.
 
-        Where kernels run, B frames at once. On a processor B is 1, and frames are made while the caller has those before them, by one
-        thread with all of torch's: two at once would take 120 MiB more.
+        Where kernels run B is 16. On a processor it is 1, and nothing is made ahead: a second thread works in memory of its own.
         """
         encoded, source = self.generator.encode(picture), self.detector(picture)[0]
         give_back()
         values, jacobians = motion.values[start:stop], motion.jacobians[start:stop]
-
-        def moves(first: int, count: int) -> Moves:
-            part = slice(first, first + count)
-            driving = Keypoints(*(torch.from_numpy(track[part]).to(self.device) for track in (values, jacobians)))
-            return self.generator.motion(encoded, source, driving)
-
-        if kernels_run(picture):
-            for first in range(0, len(values), KERNEL_BATCH):
-                yield self.generator.render(encoded, moves(first, KERNEL_BATCH))
-            return
-
-        @torch.inference_mode()
-        def drawn(first: int) -> list[tuple[Tensor, DenseFlow]]:
-            give_back()  # dense motion and renderer each take 110 MiB: not one beside what the other has left
-            moved = moves(first, BATCH)
+        batch = KERNEL_BATCH if kernels_run(picture) else 1
+        for first in range(0, len(values), batch):
+            driving = Keypoints(*(torch.from_numpy(track[first : first + batch]).to(self.device) for track in (values, jacobians)))
+            moves = self.generator.motion(encoded, source, driving)
+            give_back()  # dense motion and renderer take 100 MiB each: not one beside what the other has left
+            yield self.generator.render(encoded, moves)
             give_back()
-            return [self.generator.render(encoded, Moves(*(part[i : i + 1] for part in moved))) for i in range(len(moved.maps))]
-
-        with closing(ahead(drawn, range(0, len(values), BATCH), 1, torch.get_num_threads())) as batches:
-            for made in batches:
-                yield from made
 
     @torch.inference_mode()
     def render(self, portrait: Portrait, motion: Motion, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
