@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.avct import keypoints as kp
@@ -121,7 +121,7 @@ def _gain(made: Tensor, held: Tensor, target: Tensor) -> float:
 
 
 @torch.no_grad()
-def follow(average: Generator, model: Generator, decay: float) -> None:
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Let the running average come nearer to the model by 1 - decay; counters are taken over."""
     for slow, fast in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
         slow.copy_(torch.lerp(slow, fast, 1 - decay) if slow.is_floating_point() else fast)
