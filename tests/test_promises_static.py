@@ -15,7 +15,7 @@ ALLOWED = {
     "kernels": set(), "infra": set(), "db": {"infra"}, "models": {"kernels", "infra"}, "tasks": {"kernels", "models", "db", "infra"},
     "flows": {"tasks", "db", "infra"},
 }  # fmt: skip
-READERS = ("models/avct/train_motion.py", "models/avct/train_renderer.py", "models/avct/train_painter.py", "models/syncnet/train.py", "models/publish.py", "models/unpickle.py")
+READERS = ("models/avct/train_motion.py", "models/avct/train_renderer.py", "models/avct/train_painter.py", "models/lipmemory/runs.py", "models/syncnet/train.py", "models/publish.py", "models/unpickle.py")
 
 
 def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:

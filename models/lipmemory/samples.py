@@ -175,6 +175,7 @@ class Voice:
         self.stretch, self.shift = uniform(generator, count, 0.08), uniform(generator, count, 0.08)
         self.tilt, self.gain = uniform(generator, count, 0.5), uniform(generator, count, 0.4)
         self.floor = torch.rand(count, generator=generator).square() * 2.5 - REACH
+        self.plain = torch.rand(count, generator=generator) < 0.4
         self.gate = torch.rand(count, generator=generator) < 0.3  # silence as a gate or a synthetic voice leaves it
 
     def __call__(self, mels: Tensor) -> Tensor:
@@ -188,4 +189,5 @@ class Voice:
         heard = heard + self.gain[:, None, None, None] + self.tilt[:, None, None, None] * line[:, None]
         floor = self.floor[:, None, None, None]
         noisy = torch.logaddexp(heard * 1.4, floor * 1.4) / 1.4  # 1.4 nepers a unit: 12.5 dB
-        return torch.where(self.gate[:, None, None, None], torch.where(heard < floor, -REACH, heard), noisy).clamp(-REACH, REACH)
+        changed = torch.where(self.gate[:, None, None, None], torch.where(heard < floor, -REACH, heard), noisy)
+        return torch.where(self.plain[:, None, None, None], mels, changed).clamp(-REACH, REACH)

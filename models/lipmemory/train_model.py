@@ -2,8 +2,9 @@
 
 Published training has all losses from the start. On a processor more is learned sooner in three parts: the ears first, without
 pictures, from the shapes of mouths (landmarks with the head taken out); then twelve frames of twelve clips a step, by
-reconstruction and memory; then runs of five, which the sync losses need, and the discriminator. The mouth's shape stays a term of
-the compact preset's loss: a linear layer that nothing ships of reads it from what is drawn from.
+reconstruction and memory, each by one of both paths; then runs of five, which the sync losses need, by both paths, and the
+discriminator. The mouth's shape stays a term of the compact preset's loss: a linear layer that nothing ships of reads it from what
+is drawn from.
 """
 
 import copy
@@ -28,6 +29,7 @@ from models.lipmemory.samples import LIPS, SHAPE, Batch, Samples, mel_of
 
 SOUNDS, SINGLES = 0.1, 0.6  # shares of the time at which sounds alone, and single frames, end
 SOUND_RUNS, SINGLE_RUNS, RUNS, LENGTH = 96, 12, 2, 5
+KEYED = 0.7  # of single frames, drawn by the key path
 SHAPED = 0.2  # how much the mouth's shape counts, compact alone
 MOUTH = 6.0  # how much more the mouth counts in the reconstruction, compact alone
 PARTS = 0.3  # how much the painted pixels and the moved reference count beside the picture they make, compact alone
@@ -102,11 +104,13 @@ class Run:
         audio, skips = self.model.audio(batch.mels), self.model.look(batch.target, batch.reference)
         by_key = self.model.recall(audio)
         fused = [self.model.memory.fuse(audio, by_key.feature)]
+        single = len(batch.target) == len(batch.sync_mels)
         terms: dict[str, Tensor] = {}
+        seen = self.lip(batch.windows)
         if self.preset.model.memory:
-            seen = self.lip(batch.windows)
             by_value = self.model.memory.by_value(seen)
-            fused.append(self.model.memory.fuse(audio, by_value.feature))
+            by_lips = self.model.memory.fuse(audio, by_value.feature)
+            fused = [torch.where(torch.rand(len(audio), 1) < KEYED, *fused, by_lips)] if single else [*fused, by_lips]
             memory = self.model.memory
             terms["storage"] = weights.memory * memory.storage_loss(seen)
             terms["alignment"] = weights.memory * memory.alignment_loss(by_value.address, by_key.address)
@@ -114,7 +118,8 @@ class Run:
         picture = self.model.draw(torch.cat(fused), [s.repeat(paths, 1, 1, 1) for s in skips], batch.reference.repeat(paths, 1, 1, 1))
         terms["reconstruction"] = paths * weights.reconstruction * self.pictured(picture.whole, batch, paths)
         if picture.moved is not None:
-            terms["shape"] = SHAPED * paths * F.l1_loss(self.reader(torch.cat(fused)), batch.shape.repeat(paths, 1))
+            told = self.reader(torch.cat([*fused, seen]))
+            terms["shape"] = SHAPED * len(told) / len(seen) * F.l1_loss(told, batch.shape.repeat(paths + 1, 1))
             apart = self.pictured(picture.painted, batch, paths) + self.pictured(picture.moved, batch, paths)
             terms["parts"] = PARTS * paths * weights.reconstruction * apart
         terms |= self.judged(picture.whole, batch, weights, paths)
@@ -137,7 +142,7 @@ class Run:
                 sync = losses.audio_visual(self.expert, several, batch.sync_mels.repeat(paths, 1, 1, 1))
                 terms["audio_visual"] = paths * weights.audio_visual * sync
             if weights.visual_visual:
-                critic = copy.deepcopy(self.lip).requires_grad_(False)
+                critic = copy.deepcopy(self.lip).eval().requires_grad_(False)
                 real = batch.halves[:, 2:-2].repeat(paths, 1, 1, 1, 1)
                 terms["visual_visual"] = paths * weights.visual_visual * losses.visual_visual(critic, several, real)
         if weights.adversarial:
@@ -194,7 +199,8 @@ def train(
             if time.monotonic() - saved > runs.SAVE_EVERY:
                 saved = time.monotonic()
                 run.save(out / "model.pt", now)
-                found = {name: gains(run.average, split, every=15, limit=8) for name, split in held_out.items()}
+                drawn = share >= SOUNDS
+                found = {name: gains(run.average, split, every=20, limit=5) for name, split in held_out.items()} if drawn else {}
                 runs.log(out / "model.log", {"step": run.step, "minutes": round(now / 60, 1), **row, **found})
     finally:
         run.save(out / "model.pt", now)
