@@ -341,8 +341,8 @@ def doctor(as_json: Json = False) -> int:
 @app.command()
 @verb
 def train(
-    engine: Annotated[str, typer.Argument(help="avct or syncnet.", show_default=False)],
-    part: Annotated[str, typer.Option(help="For avct: renderer, transformer or pose.")] = "renderer",
+    engine: Annotated[str, typer.Argument(help="avct, lipmemory or syncnet.", show_default=False)],
+    part: Annotated[str, typer.Option(help="For avct: renderer, transformer or pose. For lipmemory: expert or renderer.")] = "renderer",
     hours: Annotated[float, typer.Option(help="Training time in all; a run that was stopped goes on.")] = 2.0,
     out: Annotated[Path, typer.Option(help="Folder of the run: prepared clips and checkpoints.")] = Path("training"),
     grid: Grid = GRID,
@@ -357,15 +357,17 @@ def train(
     with Bars(voice).shown() as bars:
         figures = train_part(engine, part, hours * 3600, out, grid, publish, bars.phase)
     voice.result({"engine": engine, "part": part, "out": str(out), "figures": figures})
-    voice.plain(f"trained {engine} {part if engine == 'avct' else ''}: {figures}\ncheckpoints: {out}")
+    voice.plain(f"trained {engine} {part if engine != 'syncnet' else ''}: {figures}\ncheckpoints: {out}")
 
 
 @app.command()
 @verb
 def evaluate(
-    engine: Annotated[str, typer.Argument(help="avct or syncnet.", show_default=False)],
+    engine: Annotated[str, typer.Argument(help="avct, lipmemory or syncnet.", show_default=False)],
     grid: Grid = GRID,
-    clips: Annotated[int, typer.Option(help="For avct: validation clips to take.")] = 16,
+    clips: Annotated[int, typer.Option(help="Except for syncnet: validation clips to take.")] = 16,
+    ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory: train it anew without memory, and without visual-visual sync; takes long.")] = False,
+    slots: Annotated[Path | None, typer.Option(help="For lipmemory: draw what phones address which slots, and the lips that they hold, into this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure an engine or the scorer against clips that it never saw."""
@@ -384,8 +386,12 @@ def evaluate(
             from benchmarks.avct import evaluate as measure_engine
 
             tree = measure_engine(corpus_at(grid), sorted(p for p in (DEMO.parent / "portraits").iterdir() if p.suffix in (".png", ".jpg")), clips=clips)
+        elif engine == "lipmemory":
+            from benchmarks.lipmemory import run as measure_lips
+
+            tree = measure_lips(corpus_at(grid), clips=clips, ablate=ablation, slots=slots)
         else:
-            raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct and syncnet.")
+            raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct, lipmemory and syncnet.")
     voice.result(tree)
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}"] for name, value in tree["figures"].items()])
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.avct import LIPS, mouth_pixels, psnr, track
-from models.corpus import Corpus, clips_of, prepare, read_clip
+from models.corpus import clips_of, prepare, read_clip
 from models.faces.crop import Square, cut, face_square
 from models.lipmemory import losses, train_model
 from models.lipmemory.config import compact
@@ -23,6 +23,15 @@ from tasks.speech.activity import voice_activity
 
 SIZE = 128  # pixels a side of the face that pictures are compared at
 ABLATION: dict[str, dict[str, Any]] = {"full": {}, "without_memory": {"memory": False}, "without_visual_visual": {"visual_visual": 0.0}}
+
+
+def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None) -> dict[str, Any]:
+    """What `dubwright evaluate lipmemory` prints: the figures, or the ablation's, or those of a picture of the memory."""
+    if slots is not None:
+        from benchmarks.slots import picture
+
+        return picture(grid, slots, clips=clips)
+    return ablation(grid) if ablate else evaluate(grid, clips=clips)
 
 
 def evaluate(grid: Path, *, clips: int = 16, engine: LipMemoryEngine | None = None) -> dict[str, Any]:
@@ -137,7 +146,3 @@ def _variant(grid: Path, cache: Path, out: Path, steps: int, seed: int, clips: i
     found = [redub(path, engine) for path in spread(clips_of(grid)["validation"], clips)]
     return {name: round(mean(found, name), 4) for name in _COMPARED}
 
-
-def cached(folder: Path) -> bool:
-    """Whether a folder is a cache of prepared clips."""
-    return (folder / "validation" / "index.json").is_file() and bool(Corpus(folder, "validation").clips)

@@ -17,7 +17,8 @@ DATA = "GRID corpus, speaker s1 only (834 clips, 41 minutes): a one-speaker mode
 
 
 def publish(
-    checkpoint: Path, engine: str, name: str, command: str, metrics: dict[str, Any], *, average: bool = False, also: tuple[Path, ...] = ()
+    checkpoint: Path, engine: str, name: str, command: str, metrics: dict[str, Any], *,
+    average: bool = False, also: tuple[Path, ...] = (), data: str = DATA,
 ) -> checkpoints.Card:
     """Write a checkpoint's model (or its running average) as half-precision weights of a preset `compact`.
 
@@ -34,7 +35,7 @@ def publish(
         preset="compact",
         licence="Apache-2.0 (weights); training data CC BY 4.0",
         licence_class="open",
-        data=DATA,
+        data=data,
         attribution=GRID,
         command=command,
         metrics=metrics,

@@ -26,9 +26,11 @@ def train_part(engine: str, part: str, seconds: float, out: Path, grid: Path, pu
 
     A run that was stopped goes on from its checkpoint in `out`. Raises EngineError for an engine or part that does not exist.
     """
+    if engine == "lipmemory":
+        return _train_lipmemory(part, seconds, out, grid, publish, tell)
     name = "syncnet" if engine == "syncnet" else part
     if engine not in ("avct", "syncnet") or name not in FILES:
-        known = f"avct ({', '.join(AVCT_PARTS)}) and syncnet"
+        known = f"avct ({', '.join(AVCT_PARTS)}), lipmemory (expert, renderer) and syncnet"
         raise EngineError(f"nothing is trained under the name {engine} {part}", code="engine.unknown", next_step=f"Known are {known}.")
     from models.corpus import prepare
 
@@ -42,6 +44,24 @@ def train_part(engine: str, part: str, seconds: float, out: Path, grid: Path, pu
 
         command = f"dubwright train {engine} --part {part} --hours {seconds / 3600:g}"
         ship(out / FILES[name], engine, AVCT_PARTS.get(name, "compact"), command, figures, average=name in ("renderer", "syncnet"))
+    return figures
+
+
+def _train_lipmemory(part: str, seconds: float, out: Path, grid: Path, publish: bool, tell: Callable[[str], None]) -> dict[str, Any]:
+    from models.corpus import prepare
+    from models.lipmemory.train import FILES as PARTS
+    from models.lipmemory.train import train
+
+    if part not in PARTS:
+        raise EngineError(f"nothing is trained under the name lipmemory {part}", code="engine.unknown", next_step=f"Known are {', '.join(PARTS)}.")
+    tell("preparing clips")
+    prepare(corpus_at(grid), out / "clips")
+    tell(f"training lipmemory {part}")
+    figures = train(out / "clips", out, seconds, part=part)[part]
+    if publish and part == "renderer":
+        from models.publish import publish as ship
+
+        ship(out / PARTS[part], "lipmemory", "compact", f"dubwright train lipmemory --hours {seconds / 3600:g}", figures, average=True)
     return figures
 
 

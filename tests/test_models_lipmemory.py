@@ -364,5 +364,5 @@ def test_the_expert_trains_and_unknown_parts_are_refused(cache: Path, tmp_path: 
     found = train(cache, tmp_path, 2.0, part="expert")["expert"]
     assert found["step"] >= 1 and 0 <= found["in_sync"] <= 1
     assert (tmp_path / "expert.pt").exists()
-    with pytest.raises(ValueError, match="expert, model"):
+    with pytest.raises(ValueError, match="expert, renderer"):
         train(cache, tmp_path, 1.0, part="lungs")

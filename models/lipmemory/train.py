@@ -6,9 +6,9 @@ from typing import Any
 
 from models.lipmemory import train_expert, train_model
 
-PARTS: dict[str, Callable[..., dict[str, Any]]] = {"expert": train_expert.train, "model": train_model.train}
-SHARES = {"expert": 0.2, "model": 0.8}  # of the time given to all
-WEIGHTS = "compact"
+PARTS: dict[str, Callable[..., dict[str, Any]]] = {"expert": train_expert.train, "renderer": train_model.train}
+SHARES = {"expert": 0.2, "renderer": 0.8}  # of the time given to all
+FILES = {"expert": "expert.pt", "renderer": "model.pt"}
 
 
 def train(cache: Path, out: Path, seconds: float, *, part: str = "", threads: int = 1) -> dict[str, Any]:
