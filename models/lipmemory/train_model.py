@@ -110,7 +110,7 @@ class Run:
         if self.preset.model.memory:
             by_value = self.model.memory.by_value(seen)
             by_lips = self.model.memory.fuse(audio, by_value.feature)
-            fused = [torch.where(torch.rand(len(audio), 1) < KEYED, *fused, by_lips)] if single else [*fused, by_lips]
+            fused = [torch.where(torch.rand(len(audio), 1) < KEYED, fused[0], by_lips)] if single else [*fused, by_lips]
             memory = self.model.memory
             terms["storage"] = weights.memory * memory.storage_loss(seen)
             terms["alignment"] = weights.memory * memory.alignment_loss(by_value.address, by_key.address)
