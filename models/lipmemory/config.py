@@ -86,7 +86,7 @@ def compact() -> Preset:
         lip_residuals=(0, 0, 1, 0),
         dropout=0.1,
     )
-    judge = JudgeConfig(widths=(16, 32, 48, 64, 96, 128), kernels=(3, 5, 3, 3, 3, 3))
+    judge = JudgeConfig(widths=(8, 16, 24, 40, 64, 96), kernels=(3, 3, 3, 3, 3, 3))
     expert = ExpertConfig(
         shrink=2,
         channels=192,
