@@ -124,6 +124,18 @@ def test_alignment_teaches_the_sounds_side_alone() -> None:
     assert float(memory.alignment_loss(by_value, by_value).detach()) == pytest.approx(0, abs=1e-6)
 
 
+def test_a_filled_memory_tells_lips_apart() -> None:
+    torch.manual_seed(0)
+    memory, which = AudioLipMemory(32, 6).eval(), torch.arange(6).repeat(20)
+    lips, sounds = (4 + torch.randn(6, 32)[which] + 0.05 * torch.randn(120, 32) for _ in range(2))
+    before = (memory.by_value(lips).address.argmax(1) == memory.by_key(sounds).address.argmax(1)).float().mean()
+    memory.fill(sounds, lips)
+    by_value, by_key = memory.by_value(lips).address, memory.by_key(sounds).address
+    assert before < 0.5 and by_value.max(1).values.mean() > 0.7
+    assert (by_value.argmax(1) == by_key.argmax(1)).float().mean() > 0.9  # sounds point where their lips do
+    assert memory.storage_loss(lips) < 0.05
+
+
 # losses
 
 
@@ -159,7 +171,7 @@ def test_pictures_learn_from_judges_and_judges_do_not(cache: Path, tmp_path: Pat
     assert batch.windows.shape == (10, 3, 5, 64, 128)
     assert torch.equal(batch.windows[3, :, 2], lower_half(batch.target)[3])  # a window's middle is its target
     terms, drawn = run.terms(batch, losses.Weights())
-    assert set(terms) == {"storage", "alignment", "reconstruction", "shape", "parts", "audio_visual", "visual_visual", "adversarial"}
+    assert set(terms) == {"storage", "alignment", "reconstruction", "shape", "flow", "parts", "audio_visual", "visual_visual", "adversarial"}
     assert drawn.shape == (20, 3, 64, 128)  # both paths
     for name in ("audio_visual", "visual_visual", "adversarial"):
         for module in (run.model, run.lip, run.judge):

@@ -75,8 +75,8 @@ def compact() -> Preset:
         blend=True,
         channels=192,
         first=3,
-        audio=(24, 48, 96, 160),
-        audio_residuals=(1, 1, 1, 1),
+        audio=(16, 32, 64, 128),
+        audio_residuals=(0, 0, 1, 1),
         identity=(24, 40, 80, 112, 144),
         identity_residuals=(0, 1, 1, 1, 0),
         decoder=(40, 64, 96, 128, 144),
@@ -92,7 +92,7 @@ def compact() -> Preset:
         channels=192,
         video=(16, 32, 64, 96, 160),
         video_residuals=(0, 0, 1, 0, 0),
-        audio=(24, 48, 96, 160),
-        audio_residuals=(1, 1, 1, 0),
+        audio=(16, 32, 64, 128),
+        audio_residuals=(0, 0, 1, 1),
     )
     return Preset(name="compact", model=model, judge=judge, expert=expert)

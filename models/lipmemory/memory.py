@@ -57,8 +57,40 @@ class AudioLipMemory(nn.Module):
         target = self.embed_lip(lip).detach()
         return F.mse_loss(memory_read(target, self.values, self.values, self.kappa)[0], target)
 
+    @torch.no_grad()
+    def fill(self, audio: Tensor, lip: Tensor, rounds: int = 6) -> None:
+        """Begin with lips in the slots and their sounds in the keys, from features [N, C] of N frames, N at least the slots.
+
+        Not published. Slots of noise are all addressed alike until lips pull them apart, which takes longer than a processor has:
+        here embeddings are centred and brought to the slots' spread, slots are the middles of their clusters (k-means by cosine,
+        from rows that lie apart), and a key is the mean sound of its slot's lips.
+        """
+        for layer, feature in ((self.embed_lip, lip), (self.embed_audio, audio)):
+            made = feature @ layer.weight.T
+            gain = 0.5 / (made - made.mean(0)).std().clamp_min(1e-6)
+            layer.weight *= gain
+            layer.bias.copy_(-made.mean(0) * gain)
+        lips, sounds = self.embed_lip(lip), self.embed_audio(audio)
+        self.values.copy_(lips[_apart(F.normalize(lips, dim=1), len(self.values))])
+        for _ in range(rounds + 1):
+            near = (F.normalize(lips, dim=1) @ F.normalize(self.values, dim=1).T).argmax(1)
+            share = F.one_hot(near, len(self.values)).to(lips.dtype)
+            count = share.sum(0)[:, None]
+            self.values.copy_(torch.where(count > 0, share.T @ lips / count.clamp_min(1), self.values))
+        noise = sounds[torch.randperm(len(sounds))[: len(self.keys)]]
+        self.keys.copy_(torch.where(count > 0, share.T @ sounds / count.clamp_min(1), noise))
+
     @staticmethod
     def alignment_loss(by_value: Tensor, by_key: Tensor) -> Tensor:
         """L_align = KL(A_val || A_key), mean over the batch: sound learns to point where lips do; A_val is detached."""
         wanted = by_value.detach()
         return F.kl_div(by_key.clamp_min(1e-12).log(), wanted, reduction="batchmean")
+
+
+def _apart(rows: Tensor, count: int) -> list[int]:
+    """Numbers of `count` of the unit rows [N, C], each as far as can be from those before it."""
+    chosen, nearest = [0], rows @ rows[0]
+    for _ in range(count - 1):
+        chosen.append(int(nearest.argmin()))
+        nearest = torch.maximum(nearest, rows @ rows[chosen[-1]])
+    return chosen

@@ -21,6 +21,7 @@ from models.lipmemory.mel import CHUNK, REACH, chunk_start, levelled, mel_column
 AROUND = 2  # frames on each side of a target that the lip encoder sees
 LIPS = (61, 291, 0, 17, 13, 14, 78, 308)  # the first two are the corners
 SHAPE = (*LIPS, 40, 270, 91, 321, 82, 312, 87, 317, 152, 199)  # whose places, with the head taken out, are a mouth's shape
+OPEN = 0.5  # how often targets are chosen for an open mouth, and references for a closed one
 TREMBLE = 0.006  # spread, in half sides, of the error put on where references are brought
 
 
@@ -35,6 +36,8 @@ class Batch:
     sync_mels: Tensor  # [G, 1, 80, 16] that start with each run's first target
     mouth: Tensor  # [G * L, 1, S / 2, S] a bump about the lips, 0 to 1
     shape: Tensor  # [G * L, 36] the mouth's shape, in units of its spread
+    places: Tensor  # [G * L, 18, 2] where points of the mouth are in the targets, in half sides
+    moves: Tensor  # [G * L, 18, 2] what takes them to where they are in the references
 
     @property
     def windows(self) -> Tensor:
@@ -50,16 +53,17 @@ class Samples:
         self.random, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
         self.mels = [mel_of(corpus, clip) for clip in corpus.clips]
         marks = corpus.landmarks[: sum(clip.frames for clip in corpus.clips)]
-        self.rigid, self.lips = rigid(marks), torch.from_numpy(marks[:, list(LIPS), :2])
-        self.shape = mouth_shapes(self.rigid, marks[:, list(SHAPE), :2].astype(np.float64))
+        self.rigid, self.lips = rigid(marks), torch.from_numpy(marks[:, list(SHAPE), :2])
+        self.opening = (self.lips[:, 4] - self.lips[:, 5]).norm(dim=-1).numpy()
+        self.shape = mouth_shapes(self.rigid, self.lips.double().numpy())
         self.points = grid(size, size, torch.zeros(1)).reshape(1, -1, 2)
 
     def batch(self, runs: int, length: int) -> Batch:
         """`runs` runs of `length` consecutive targets."""
         picks = self.random.integers(len(self.corpus.clips), size=runs)
         clips = [self.corpus.clips[i] for i in picks]
-        start = np.array([self.random.integers(AROUND, c.frames - AROUND - length) for c in clips])
-        away = np.array([self.random.integers(c.frames) for c in clips])
+        start = np.array([self._open(c, length) for c in clips])
+        away = np.array([self._closed(c) for c in clips])
         frames = np.array([c.first_frame for c in clips])[:, None] + start[:, None] + np.arange(-AROUND, length + AROUND)
         targets = frames[:, AROUND:-AROUND]
         source = np.array([c.first_frame for c in clips]) + away
@@ -69,14 +73,42 @@ class Samples:
         halves = self._see(frames, placed[:, half:].repeat_interleave(frames.shape[1], 0), look)
         uppers = self._see(targets, placed[:, :half].repeat_interleave(length, 0), look)
         whole = torch.cat([uppers, halves[:, AROUND : AROUND + length]], 3).flatten(0, 1)
-        moved = self._brought(targets, np.repeat(source[:, None], length, 1), placed.repeat_interleave(length, 0))
-        reference = self._see(np.repeat(source[:, None], length, 1), moved, look).flatten(0, 1)
+        sources = np.repeat(source[:, None], length, 1)
+        change = self._changes(targets, sources)
+        moved = placed.repeat_interleave(length, 0) @ change[..., :2].transpose(1, 2) + change[:, None, :, 2]
+        reference = self._see(sources, moved, look).flatten(0, 1)
         voice = Voice(runs, self.generator)
         heard = torch.stack([self._heard(i, s, length) for i, s in zip(picks, start, strict=True)])
         sync = torch.stack([self._chunk(i, chunk_start(int(s), 0)) for i, s in zip(picks, start, strict=True)])[:, None]
         both = voice(torch.cat([heard, sync], 1))
-        mouth = self._bump(targets, view)
-        return Batch(whole, reference, halves, both[:, :length].reshape(-1, 1, *heard.shape[-2:]), both[:, length:], mouth, self.shape[targets.ravel()])
+        inverse = torch.linalg.inv(view.matrix).transpose(1, 2).repeat_interleave(length, 0)
+        shift = view.shift.repeat_interleave(length, 0)[:, None]
+        places = (self.lips[targets.ravel()] - shift) @ inverse
+        there = (self.lips[sources.ravel()] - change[:, None, :, 2]) @ torch.linalg.inv(change[..., :2]).transpose(1, 2)
+        return Batch(
+            target=whole,
+            reference=reference,
+            halves=halves,
+            mels=both[:, :length].reshape(-1, 1, *heard.shape[-2:]),
+            sync_mels=both[:, length:],
+            mouth=bump(places[:, : len(LIPS)], self.size),
+            shape=self.shape[targets.ravel()],
+            places=places,
+            moves=(there - shift) @ inverse - places,
+        )
+
+    def _open(self, clip: Clip, length: int) -> int:
+        """Where a run of targets starts; every other one where the mouth is more open than it mostly is."""
+        low, high = AROUND, clip.frames - AROUND - length
+        opening = self.opening[clip.first_frame + low : clip.first_frame + high]
+        wanted = np.flatnonzero(opening > np.median(opening)) if self.random.random() < OPEN else []
+        return low + int(self.random.choice(wanted) if len(wanted) else self.random.integers(high - low))
+
+    def _closed(self, clip: Clip) -> int:
+        """A frame for reference; every other one of those whose mouth is most closed, as at work."""
+        opening = self.opening[clip.first_frame : clip.first_frame + clip.frames]
+        wanted = np.argsort(opening)[: max(1, clip.frames // 4)] if self.random.random() < OPEN else np.arange(clip.frames)
+        return int(self.random.choice(wanted))
 
     def sounds(self, count: int) -> tuple[Tensor, Tensor]:
         """Mel chunks [N, 1, 80, 16] of random frames and their mouths' shapes [N, 36], without pictures."""
@@ -110,11 +142,12 @@ class Samples:
         seen = F.grid_sample(faces, where, mode="bilinear", padding_mode="border", align_corners=False)
         return look(seen.reshape(*frames.shape, *seen.shape[1:])) * 2 - 1
 
-    def _brought(self, targets: np.ndarray, sources: np.ndarray, points: Tensor) -> Tensor:
-        """Where points [N, P, 2] of the targets' squares lie in the references' squares."""
+    def _changes(self, targets: np.ndarray, sources: np.ndarray) -> Tensor:
+        """What takes places of the targets' squares [G, L] to those of the references' squares: [G * L, 2, 3]."""
         change = torch.from_numpy(similarity(self.rigid[targets.ravel()], self.rigid[sources.ravel()])).float()
-        slip = torch.randn(targets.shape[0], 1, 2, generator=self.generator) * TREMBLE
-        return points @ change[..., :2].transpose(1, 2) + change[:, None, :, 2] + slip.repeat_interleave(targets.shape[1], 0)
+        slip = torch.randn(targets.shape[0], 2, generator=self.generator) * TREMBLE
+        change[..., 2] += slip.repeat_interleave(targets.shape[1], 0)
+        return change
 
     def _chunk(self, clip: int, column: int) -> Tensor:
         mel = self.mels[clip]
@@ -123,11 +156,6 @@ class Samples:
 
     def _heard(self, clip: int, start: int, length: int) -> Tensor:
         return torch.stack([self._chunk(clip, chunk_start(int(start) + i)) for i in range(length)])
-
-    def _bump(self, targets: np.ndarray, view: View) -> Tensor:
-        inverse = torch.linalg.inv(view.matrix).transpose(1, 2)[:, None]
-        lips = (self.lips[targets.ravel()].reshape(*targets.shape, -1, 2) - view.shift[:, None, None]) @ inverse
-        return bump(lips.flatten(0, 1), self.size)
 
 
 def mouth_shapes(still: np.ndarray, marks: np.ndarray) -> Tensor:

@@ -1,7 +1,7 @@
 """Train the renderer with its memory: sound alone, then single frames, then runs of five with every loss.
 
 Published training has all losses from the start. On a processor more is learned sooner in three parts: the ears first, without
-pictures, from the shapes of mouths (landmarks with the head taken out); then twelve frames of twelve clips a step, by
+pictures, from the shapes of mouths (landmarks with the head taken out); then, with lips in the memory's slots, twelve frames of twelve clips a step, by
 reconstruction and memory, each by one of both paths; then runs of five, which the sync losses need, by both paths, and the
 discriminator. The mouth's shape stays a term of the compact preset's loss: a linear layer that nothing ships of reads it from what
 is drawn from.
@@ -27,12 +27,13 @@ from models.lipmemory.mel import CHUNK, chunk_start
 from models.lipmemory.networks import LipEncoder, QualityDiscriminator, Renderer, SyncExpert, lower_half
 from models.lipmemory.samples import LIPS, SHAPE, Batch, Samples, mel_of
 
-SOUNDS, SINGLES = 0.1, 0.6  # shares of the time at which sounds alone, and single frames, end
-SOUND_RUNS, SINGLE_RUNS, RUNS, LENGTH = 96, 12, 2, 5
+SOUNDS, SINGLES = 0.2, 0.65  # shares of the time at which sounds alone, and single frames, end
+SOUND_RUNS, SINGLE_RUNS, RUNS, LENGTH = 192, 12, 2, 5
 KEYED = 0.7  # of single frames, drawn by the key path
 SHAPED = 0.2  # how much the mouth's shape counts, compact alone
-MOUTH = 6.0  # how much more the mouth counts in the reconstruction, compact alone
-PARTS = 0.3  # how much the painted pixels and the moved reference count beside the picture they make, compact alone
+MOUTH = 14.0  # how much more the mouth counts in the reconstruction, compact alone
+PARTS = 0.2  # how much the painted pixels and the moved reference count beside the picture they make, compact alone
+LED = 30.0  # how much it counts that the flow takes points of the mouth to where the reference has them, compact alone
 
 
 @dataclass
@@ -50,6 +51,7 @@ class Run:
     expert: SyncExpert | None
     step: int = 0
     spent: float = 0.0
+    filled: bool = False  # whether the memory's slots have begun with lips
 
     @classmethod
     def start(cls, preset: Preset, out: Path, rate: float) -> "Run":
@@ -64,12 +66,12 @@ class Run:
         if state := runs.load(out / "model.pt"):
             for name in _STATES:
                 getattr(run, name).load_state_dict(state[name])
-            run.step, run.spent = state["step"], state["spent"]
+            run.step, run.spent, run.filled = state["step"], state["spent"], state["filled"]
         return run
 
     def save(self, path: Path, spent: float) -> None:
         """Write a checkpoint."""
-        runs.save(path, **{name: getattr(self, name).state_dict() for name in _STATES}, step=self.step, spent=spent)
+        runs.save(path, **{name: getattr(self, name).state_dict() for name in _STATES}, step=self.step, spent=spent, filled=self.filled)
 
     def update(self, batch: Batch, weights: losses.Weights) -> dict[str, float]:
         """One step of the renderer and, where it is judged, one of the discriminator; the terms of the loss."""
@@ -88,6 +90,16 @@ class Run:
         self._learn(loss)
         self._stepped()
         return {"shape": round(float(loss.detach()), 4)}
+
+    @torch.no_grad()
+    def fill(self, samples: Samples, batches: int = 4) -> None:
+        """Begin the memory with lips and their sounds (memory.py says how), of a few batches of frames."""
+        self.model.eval()
+        several = [samples.batch(self.preset.model.slots, 1) for _ in range(batches)]
+        self.lip.train()  # its norms know no pictures yet
+        self.model.memory.fill(torch.cat([self.model.audio(b.mels) for b in several]), torch.cat([self.lip(b.windows) for b in several]))
+        self.model.train()
+        self.filled = True
 
     def _learn(self, loss: Tensor) -> None:
         self.optimiser.zero_grad(set_to_none=True)
@@ -117,19 +129,21 @@ class Run:
         paths = len(fused)
         picture = self.model.draw(torch.cat(fused), [s.repeat(paths, 1, 1, 1) for s in skips], batch.reference.repeat(paths, 1, 1, 1))
         terms["reconstruction"] = paths * weights.reconstruction * self.pictured(picture.whole, batch, paths)
-        if picture.moved is not None:
+        if picture.moved is not None and picture.flow is not None:
             told = self.reader(torch.cat([*fused, seen]))
             terms["shape"] = SHAPED * len(told) / len(seen) * F.l1_loss(told, batch.shape.repeat(paths + 1, 1))
-            apart = self.pictured(picture.painted, batch, paths) + self.pictured(picture.moved, batch, paths)
+            apart = self.pictured(picture.painted, batch, paths, rest=0.1) + self.pictured(picture.moved, batch, paths)
+            led = F.grid_sample(picture.flow.permute(0, 3, 1, 2), _in_half(batch.places).repeat(paths, 1, 1)[:, :, None], align_corners=False)
+            terms["flow"] = LED * paths * F.l1_loss(led[..., 0].transpose(1, 2), batch.moves.repeat(paths, 1, 1))
             terms["parts"] = PARTS * paths * weights.reconstruction * apart
         terms |= self.judged(picture.whole, batch, weights, paths)
         return terms, picture.whole
 
-    def pictured(self, drawn: Tensor, batch: Batch, paths: int) -> Tensor:
-        """Mean reconstruction over paths, of what the preset paints; `compact` weighs the mouth more."""
+    def pictured(self, drawn: Tensor, batch: Batch, paths: int, rest: float = 1.0) -> Tensor:
+        """Mean reconstruction over paths, of what the preset paints; `compact` weighs the mouth more than the rest."""
         if not self.preset.model.lower:
             return losses.reconstruction(drawn, batch.target.repeat(paths, 1, 1, 1))
-        weight = 1 + MOUTH * batch.mouth.repeat(paths, 1, 1, 1)
+        weight = rest + MOUTH * batch.mouth.repeat(paths, 1, 1, 1)
         return losses.reconstruction(drawn, lower_half(batch.target).repeat(paths, 1, 1, 1), weight)
 
     def judged(self, drawn: Tensor, batch: Batch, weights: losses.Weights, paths: int) -> dict[str, Tensor]:
@@ -150,6 +164,11 @@ class Run:
             terms["adversarial"] = paths * weights.adversarial * losses.adversarial(self.judge, drawn)
             self.judge.requires_grad_(True)
         return terms
+
+
+def _in_half(places: Tensor) -> Tensor:
+    """Places of a face as places of its lower half."""
+    return places * torch.tensor([1.0, 2.0]) - torch.tensor([0.0, 1.0])
 
 
 _STATES = ("model", "average", "lip", "judge", "reader", "optimiser", "judging")
@@ -193,6 +212,8 @@ def train(
             if share < SOUNDS and run.preset.model.blend:
                 row: dict[str, Any] = run.listen(*samples.sounds(SOUND_RUNS))
             elif share < SINGLES:
+                if run.preset.model.blend and not run.filled:
+                    run.fill(samples)
                 row = run.update(samples.batch(SINGLE_RUNS, 1), replace(weights, adversarial=0.0))
             else:
                 row = run.update(samples.batch(RUNS, LENGTH), weights)
