@@ -34,13 +34,13 @@ def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None
     return ablation(grid) if ablate else evaluate(grid, clips=clips)
 
 
-def evaluate(grid: Path, *, clips: int = 16, engine: LipMemoryEngine | None = None) -> dict[str, Any]:
-    """Every figure, and the rows behind them; `clips` validation clips, and every clip of other speakers."""
+def evaluate(grid: Path, *, clips: int = 16, others: int | None = None, engine: LipMemoryEngine | None = None) -> dict[str, Any]:
+    """Every figure, and the rows behind them; `clips` validation clips, and `others`, or all, of the other speakers'."""
     engine = engine or LipMemoryEngine.load()
     chosen = spread(clips_of(grid)["validation"], clips)
     own = [redub(path, engine) for path in chosen]
     cross = [redub(path, engine, other) for path, other in zip(chosen, chosen[1:] + chosen[:1], strict=True)]
-    unseen = [redub(path, engine) for path in clips_of(grid)["unseen"]]
+    unseen = [redub(path, engine) for path in clips_of(grid)["unseen"][:others]]
     real = mean(own, "real_confidence")
     figures = {
         **{name: mean(own, name) for name in ("psnr_gain_db", "mouth_psnr_gain_db", "ssim", "lmd")},

@@ -23,6 +23,7 @@ class LipMemoryConfig:
     identity_residuals: tuple[int, ...] = (0, 2, 3, 2, 2, 1)
     decoder: tuple[int, ...] = (64, 128, 256, 384, 512, 512)
     decoder_residuals: tuple[int, ...] = (2, 2, 2, 2, 2, 1)
+    told: bool = False  # every size of the decoder is scaled and shifted by what is drawn from, not the first one alone
     finish: int = 32  # channels before the last layer
     lip: tuple[int, ...] = (64, 64, 128, 256, 512)
     lip_residuals: tuple[int, ...] = (0, 3, 2, 2, 1)
@@ -73,6 +74,7 @@ def compact() -> Preset:
         patch=2,
         lower=True,
         blend=True,
+        told=True,
         channels=192,
         first=3,
         audio=(16, 32, 64, 128),

@@ -114,6 +114,10 @@ class Decoder(nn.Module):
             grown = Grow(wide[level + 1] + skip[level + 1], wide[level], kernel)
             steps.append(nn.Sequential(grown, *residuals(wide[level], config.decoder_residuals[level])))
         self.steps = nn.ModuleList(steps)
+        self.told = nn.ModuleList(nn.Linear(channels, 2 * width) for width in reversed(config.decoder) if config.told)
+        for layer in self.told:  # begin without a say
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
         outputs = 4 * config.patch**2 + 2 if config.blend else 3 * config.patch**2
         last = nn.Conv2d(config.finish, outputs, 1)
         if config.blend:  # begin with the reference where it lies
@@ -126,8 +130,11 @@ class Decoder(nn.Module):
     def forward(self, fused: Tensor, skips: list[Tensor]) -> Tensor:
         """[B, outputs, H, W] before tanh; H is half of W where the lower half alone is painted."""
         feature = fused[..., None, None]
-        for step, skip in zip(self.steps, reversed(skips), strict=True):
+        for at, (step, skip) in enumerate(zip(self.steps, reversed(skips), strict=True)):
             feature = step(feature)
+            if at and self.config.told:
+                scale, shift = self.told[at - 1](fused)[..., None, None].chunk(2, 1)
+                feature = feature * (1 + scale) + shift
             if self.config.lower and skip.shape[-1] > 1:
                 skip = lower_half(skip)
             feature = torch.cat([feature, skip], 1)

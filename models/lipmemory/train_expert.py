@@ -25,6 +25,7 @@ from models.lipmemory.networks import SyncExpert, lower_half
 from models.lipmemory.samples import SHAPE, Samples, mel_of
 
 CLIPS, RUN = 4, 16  # clips a batch and windows of each
+SHAPED = 4.0  # how much the shapes count
 READ = 8.0  # what unit vectors are multiplied by before shapes are read from them
 OFFSETS = 15  # frames on each side among which the held-out figure looks for the right offset
 
@@ -42,7 +43,7 @@ def contrast(likeness: Tensor, scale: Tensor, run: int) -> Tensor:
 
 
 def train(
-    cache: Path, out: Path, seconds: float, *, preset: Preset | None = None, rate: float = 1e-3, threads: int = 1, seed: int = 5
+    cache: Path, out: Path, seconds: float, *, preset: Preset | None = None, rate: float = 2e-3, threads: int = 1, seed: int = 5
 ) -> dict[str, Any]:
     """Train for a fixed time with checkpoints in `out`; goes on from one that is there. Returns the last figures."""
     torch.set_num_threads(threads)
@@ -68,7 +69,7 @@ def train(
             windows, mels, shapes = samples.windows(CLIPS, RUN)
             seen, heard = expert.see(windows), expert.hear(mels)
             read = sum((F.l1_loss(layer(x * READ), shapes) for layer, x in zip(reader, (seen, heard), strict=True)), torch.zeros(()))
-            loss = contrast(seen @ heard.T, scale.exp(), RUN) + read
+            loss = contrast(seen @ heard.T, scale.exp(), RUN) + SHAPED * read
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(expert.parameters(), 1.0)
@@ -78,7 +79,7 @@ def train(
             if time.monotonic() - saved > runs.SAVE_EVERY:
                 saved = time.monotonic()
                 _save(kept, expert, average, reader, optimiser, scale, step, now)
-                runs.log(out / "expert.log", {"step": step, "minutes": round(now / 60, 1), "loss": round(float(loss.detach()), 3), "shape": round(float(read) / 2, 3), **figures(average, held_out)})
+                runs.log(out / "expert.log", {"step": step, "minutes": round(now / 60, 1), "loss": round(float(loss.detach()), 3), "shape": round(float(read.detach()) / 2, 3), **figures(average, held_out)})
     finally:
         _save(kept, expert, average, reader, optimiser, scale, step, now)
     return {"step": step, **figures(average, held_out)}

@@ -27,7 +27,7 @@ from models.lipmemory.mel import CHUNK, chunk_start
 from models.lipmemory.networks import LipEncoder, QualityDiscriminator, Renderer, SyncExpert, lower_half
 from models.lipmemory.samples import LIPS, SHAPE, Batch, Samples, mel_of
 
-SOUNDS, SINGLES = 0.2, 0.65  # shares of the time at which sounds alone, and single frames, end
+SOUNDS, SINGLES = 0.2, 0.8  # shares of the time at which sounds alone, and single frames, end
 SOUND_RUNS, SINGLE_RUNS, RUNS, LENGTH = 192, 12, 2, 5
 KEYED = 0.7  # of single frames, drawn by the key path
 SHAPED = 0.2  # how much the mouth's shape counts, compact alone
@@ -109,7 +109,7 @@ class Run:
 
     def _stepped(self) -> None:
         self.step += 1
-        follow(self.average, self.model, min(0.997, self.step / (self.step + 20)))
+        follow(self.average, self.model, min(0.994, self.step / (self.step + 20)))
 
     def terms(self, batch: Batch, weights: losses.Weights) -> tuple[dict[str, Tensor], Tensor]:
         """Every weighted term of the loss, and what was drawn [paths * N, 3, H, S], the key path first."""
