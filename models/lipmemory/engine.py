@@ -30,6 +30,7 @@ NAME = "lipmemory"
 PART = "compact"
 BATCH = 8  # faces a call of the networks
 HEARD = 750  # frames a call of the audio encoder
+EMPHASIS = 1.4  # regression draws movement towards its mean: what is heard is taken this much further from silence
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class LipMemoryEngine:
         return reference_of(picture, landmarks, face_square(landmarks))
 
     @torch.inference_mode()
-    def hear(self, speech: Speech, frames: int) -> Iterator[Tensor]:
+    def hear(self, speech: Speech, frames: int, emphasis: float = EMPHASIS) -> Iterator[Tensor]:
         """What each of `frames` frames is drawn from [1, C]. Where nobody speaks it is silence's, the same every time: the mouth
-        closes and stays; so it does after the speech's end.
+        closes and stays; so it does after the speech's end. emphasis: how much further from silence than heard.
         """
         wave = levelled(speech.wave)
         speaking = torch.from_numpy(speaking_frames(speech.activity, frames)).float()[:, None]
@@ -77,14 +78,16 @@ class LipMemoryEngine:
             last = min(first + HEARD, frames)
             share = speaking[first:last]
             told = self.renderer.hear(torch.from_numpy(chunks(wave, first, last))[:, None]) if share.any() else rest
-            yield from (rest + share * (told - rest)).split(1)
+            yield from (rest + emphasis * share * (told - rest)).split(1)
 
-    def frames(self, faces: Iterable[Seen], reference: Reference, speech: Speech, frames: int) -> Iterator[np.ndarray]:
+    def frames(
+        self, faces: Iterable[Seen], reference: Reference, speech: Speech, frames: int, emphasis: float = EMPHASIS
+    ) -> Iterator[np.ndarray]:
         """Pictures uint8 RGB [H, W, 3], one for each of `frames` faces, whose lower faces are drawn for the speech.
 
         Pixels outside the lower face, and pictures without a face, are as they were.
         """
-        several, features = iter(faces), self.hear(speech, frames)
+        several, features = iter(faces), self.hear(speech, frames, emphasis)
         while group := list(islice(several, BATCH)):
             fused = torch.cat(list(islice(features, len(group))))
             shown = [i for i, seen in enumerate(group) if seen.landmarks is not None and seen.square is not None]
