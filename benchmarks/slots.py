@@ -21,6 +21,7 @@ from models.types import Phone
 
 COLUMNS, CELL, ROW = 20, 72, 15  # slots shown; pixels of a slot's column and of a phone's row
 LEFT, TOP, GAP = 46, 44, 8
+GAIN = 6.0  # how much further from all slots' mean than they are lips are drawn, so that an eye sees how they differ
 
 
 def picture(grid: Path, file: Path, *, clips: int = 24) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def _lips(grid: Path, engine: LipMemoryEngine, slots: list[int], wave: np.ndarra
     face = cut(frame, square, engine.size)
     tensor = torch.from_numpy(face[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
     mels = torch.from_numpy(chunks(levelled(wave), 10, 60))[:, None]
-    made = held(engine.renderer, tensor, tensor, mels, slots).flip(1).permute(0, 2, 3, 1).numpy()
+    made = held(engine.renderer, tensor, tensor, mels, slots, GAIN).flip(1).permute(0, 2, 3, 1).numpy()
     mouths = np.clip((made[:, -engine.size // 2 :, engine.size // 4 : -engine.size // 4] + 1) * 127.5, 0, 255).astype(np.uint8)
     return np.stack([cv2.resize(mouth, (CELL - 4, CELL - 4), interpolation=cv2.INTER_CUBIC) for mouth in mouths])
 
@@ -60,7 +61,7 @@ def _sheet(table: np.ndarray, names: list[str], slots: list[int], lips: np.ndarr
     width, height = LEFT + CELL * len(slots) + GAP, TOP + ROW * len(names) + GAP + CELL + 24
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((LEFT, 6), "Audio-Lip Memory: how much each phone (down) addresses each slot (across); below, the lips that the slot holds", fill="black")
+    draw.text((LEFT, 6), f"Audio-Lip Memory: how much each phone (down) addresses each slot (across); below, the lips that the slot holds, their difference from the mean drawn {GAIN:g} times", fill="black")
     for column, slot in enumerate(slots):
         x = LEFT + column * CELL
         draw.text((x + CELL // 2 - 8, TOP - 16), f"{slot}", fill="black")

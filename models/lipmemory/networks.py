@@ -115,9 +115,8 @@ class Decoder(nn.Module):
             steps.append(nn.Sequential(grown, *residuals(wide[level], config.decoder_residuals[level])))
         self.steps = nn.ModuleList(steps)
         self.told = nn.ModuleList(nn.Linear(channels, 2 * width) for width in reversed(config.decoder) if config.told)
-        for layer in self.told:  # begin without a say
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for value in self.told.parameters():  # begin without a say
+            nn.init.zeros_(value)
         outputs = 4 * config.patch**2 + 2 if config.blend else 3 * config.patch**2
         last = nn.Conv2d(config.finish, outputs, 1)
         if config.blend:  # begin with the reference where it lies

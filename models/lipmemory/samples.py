@@ -101,7 +101,7 @@ class Samples:
         """Where a run of targets starts; every other one where the mouth is more open than it mostly is."""
         low, high = AROUND, clip.frames - AROUND - length
         opening = self.opening[clip.first_frame + low : clip.first_frame + high]
-        wanted = np.flatnonzero(opening > np.median(opening)) if self.random.random() < OPEN else []
+        wanted = np.flatnonzero(opening > np.median(opening)) if self.random.random() < OPEN else np.arange(0)
         return low + int(self.random.choice(wanted) if len(wanted) else self.random.integers(high - low))
 
     def _closed(self, clip: Clip) -> int:

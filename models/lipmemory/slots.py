@@ -38,14 +38,15 @@ def addresses(renderer: Renderer, heard: Iterable[tuple[np.ndarray, tuple[Phone,
 
 
 @torch.inference_mode()
-def held(renderer: Renderer, target: Tensor, reference: Tensor, mels: Tensor, slots: list[int]) -> Tensor:
+def held(renderer: Renderer, target: Tensor, reference: Tensor, mels: Tensor, slots: list[int], gain: float = 1.0) -> Tensor:
     """The lips that slots hold: faces drawn [N, 3, H, S] when what is recalled is one slot's value alone.
 
     target, reference [1, 3, S, S]: the face that shows them. mels [M, 1, 80, 16]: sounds whose mean feature takes the place of
-    what is heard, so that slots differ by what they hold alone.
+    what is heard, so that slots differ by what they hold alone. gain: how much further from all slots' mean than each is.
     """
     audio = renderer.audio(mels).mean(0, keepdim=True).expand(len(slots), -1)
     fused = renderer.memory.fuse(audio, renderer.memory.values[slots])
+    fused = fused.mean(0) + gain * (fused - fused.mean(0))
     skips = [skip.expand(len(slots), -1, -1, -1) for skip in renderer.look(target, reference)]
     return renderer.draw(fused, skips, reference.expand(len(slots), -1, -1, -1)).whole
 

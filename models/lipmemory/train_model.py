@@ -27,7 +27,7 @@ from models.lipmemory.mel import CHUNK, chunk_start
 from models.lipmemory.networks import LipEncoder, QualityDiscriminator, Renderer, SyncExpert, lower_half
 from models.lipmemory.samples import LIPS, SHAPE, Batch, Samples, mel_of
 
-SOUNDS, SINGLES = 0.2, 0.8  # shares of the time at which sounds alone, and single frames, end
+SOUNDS, SINGLES = 0.2, 0.9  # shares of the time at which sounds alone, and single frames, end
 SOUND_RUNS, SINGLE_RUNS, RUNS, LENGTH = 192, 12, 2, 5
 KEYED = 0.7  # of single frames, drawn by the key path
 SHAPED = 0.2  # how much the mouth's shape counts, compact alone
