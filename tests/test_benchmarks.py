@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import avct, engine, memory, rows, speed, startup
+from benchmarks import avct, engine, lipmemory, memory, rows, speed, startup
 from models.corpus import clips_of
 
 LISTED = set(re.findall(r"`(\w+)`", (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()))
@@ -63,3 +63,9 @@ def test_another_persons_portrait_speaks_in_sync(shared_data: Path) -> None:
     name, face = next(iter(avct.others(shared_data / "grid").items()))
     found = avct.one_shot_row(name, face, path)
     assert abs(found["offset"]) <= 1 and found["identity_psnr_db"] > 38
+
+
+def test_redrawn_lips_beat_holding_a_frame(shared_data: Path) -> None:
+    found = listed(lipmemory.evaluate(shared_data / "grid", clips=2, others=1))
+    assert found["psnr_gain_db"] > 2 and found["mouth_psnr_gain_db"] > 1.5
+    assert found["ssim"] > 0.9
