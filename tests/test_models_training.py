@@ -69,6 +69,18 @@ def test_every_part_trains_in_two_processes(folder: Path, trained: dict[str, dic
         assert (folder / f"{part}.pt").exists() and (folder / f"{part}.log").exists(), part
 
 
+def test_stages_that_teach_different_networks_keep_processes_alike(folder: Path, trained: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in ON_CPU.items():
+        monkeypatch.setenv(variable, value)
+    name = "lipmemory/compact/renderer"
+    assert "reconstruction" not in trained[name]  # sounds alone
+    order = learn.Order(name=name, corpus=folder, out=folder, steps=10, batch=2)
+    assert order.command() == "dubwright train lipmemory --part renderer --steps 10 --batch 2"
+    figures = learn.launch([name], order, 2, lambda row: None)[name]
+    assert figures["step"] == 10 and figures["processes"] == 2 and figures["drift"] == 0
+    assert {"reconstruction", "audio_visual", "adversarial", "judged", "validation"} <= set(figures) and names_in(figures) <= LISTED
+
+
 def test_the_command_goes_on_alone_from_what_two_processes_made(folder: Path, trained: dict[str, dict[str, Any]]) -> None:
     with new_home() as home:
         given = ["--part", "audio2pose", "--steps", "3", "--batch", "2", "--out", str(folder), "--grid", str(folder)]

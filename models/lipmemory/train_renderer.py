@@ -222,5 +222,7 @@ class Renderer(Part):
 
     def check(self) -> dict[str, Any]:
         """The average's gains on people it never saw and on the speaker's held-out clips, as soon as it draws."""
+        if self.preset.model.blend and not self.begun.filled:
+            return {}
         splits = {name: Corpus(self.options.cache, name) for name in ("unseen", "validation")}
-        return {} if self.listening else {name: gains(self.average, split, every=20, limit=10) for name, split in splits.items() if split.clips}
+        return {name: gains(self.average, split, every=20, limit=10) for name, split in splits.items() if split.clips}
