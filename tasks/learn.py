@@ -44,6 +44,8 @@ PARTS = {
     "avct/paper/fomm": Trained("models.avct.paper.train_fomm", "Fomm", {"detector": "paper-detector", "generator": "paper-generator"}),
     "avct/paper/transformer": Trained("models.avct.paper.train_transformer", "Transformer", {"model": "paper-transformer"}, spoken=True),
     "avct/paper/audio2pose": Trained("models.avct.paper.train_audio2pose", "Pose", {"model": "paper-audio2pose"}),
+    "lipmemory/compact/expert": Trained("models.lipmemory.train_expert", "Expert", {}),
+    "lipmemory/compact/renderer": Trained("models.lipmemory.train_renderer", "Renderer", {"average": "compact"}),
     "syncnet/compact/scorer": Trained("models.syncnet.train", "Scorer", {"average": "compact"}),
 }
 
@@ -77,7 +79,9 @@ class Order:
     def command(self) -> str:
         """The order as a person gives it."""
         engine, preset, part = self.name.split("/")
-        words = ["dubwright train", engine] + ([f"--preset {preset} --part {part}"] if engine == "avct" else [])
+        words = ["dubwright train", engine]
+        words += [f"--preset {preset}"] if engine == "avct" else []
+        words += [f"--part {part}"] if engine != "syncnet" else []
         numbers = {"hours": self.seconds / 3600, "steps": self.steps, "batch": self.batch, "frames": self.frames, "processes": self.processes}
         words += [f"--{name} {value:g}" for name, value in numbers.items() if value]
         words += [f"--schedule {self.schedule}"] if self.schedule else []

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import avct, engine, memory, rows, speed, startup
-from models.corpus import clips_of
+from benchmarks import avct, engine, lipmemory, memory, rows, speed, startup
+from models.avct.keypoints import from_landmarks, mouth_opening
+from models.corpus import clips_of, read_clip
+from models.lipmemory.engine import LipMemoryEngine, closed_frame, tracked
+from models.types import Speech
 
 LISTED = set(re.findall(r"`(\w+)`", (Path(__file__).parent.parent / "benchmarks" / "README.md").read_text()))
 
@@ -63,3 +66,20 @@ def test_another_persons_portrait_speaks_in_sync(shared_data: Path) -> None:
     name, face = next(iter(avct.others(shared_data / "grid").items()))
     found = avct.one_shot_row(name, face, path)
     assert abs(found["offset"]) <= 1 and found["identity_psnr_db"] > 38
+
+
+def test_redrawn_lips_beat_holding_a_frame(shared_data: Path) -> None:
+    found = listed(lipmemory.evaluate(shared_data / "grid", clips=2, others=1))
+    assert found["psnr_gain_db"] > 2 and found["mouth_psnr_gain_db"] > 1.5
+    assert found["ssim"] > 0.9
+
+
+def test_no_sound_closes_the_lips_of_a_face_that_speaks(shared_data: Path) -> None:
+    frames, wave = read_clip(clips_of(shared_data / "grid")["validation"][5])
+    marks, engine = avct.track(frames), LipMemoryEngine.load()
+    rest = closed_frame(marks)
+    reference = engine.reference(frames[rest], marks[rest])
+    still = Speech(np.zeros(len(wave), np.float32), (), np.zeros(len(wave) // 160, np.float32))
+    made = list(engine.frames(tracked(frames, marks), reference, still, len(frames)))
+    before, after = (mouth_opening(from_landmarks(m)[0]) for m in (marks, avct.track(np.stack(made))))
+    assert after.std() < 0.25 * before.std() and after.max() < 0.5 * before.max()

@@ -65,8 +65,20 @@ def test_every_part_trains_in_two_processes(folder: Path, trained: dict[str, dic
         assert figures["step"] == 1 and figures["processes"] == 2 and np.isfinite(figures["loss"]), name
         assert figures["drift"] == 0, name  # both hold the same parameters
         assert names_in(figures) <= LISTED, name
-    for part in ("renderer", "painter", "transformer", "audio2pose", "syncnet", "paper-fomm", "paper-transformer", "paper-audio2pose"):
+    for part in ("renderer", "painter", "transformer", "audio2pose", "syncnet", "paper-fomm", "paper-transformer", "paper-audio2pose", "lipmemory-expert", "lipmemory-renderer"):
         assert (folder / f"{part}.pt").exists() and (folder / f"{part}.log").exists(), part
+
+
+def test_stages_that_teach_different_networks_keep_processes_alike(folder: Path, trained: dict[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in ON_CPU.items():
+        monkeypatch.setenv(variable, value)
+    name = "lipmemory/compact/renderer"
+    assert "reconstruction" not in trained[name]  # sounds alone
+    order = learn.Order(name=name, corpus=folder, out=folder, steps=10, batch=2)
+    assert order.command() == "dubwright train lipmemory --part renderer --steps 10 --batch 2"
+    figures = learn.launch([name], order, 2, lambda row: None)[name]
+    assert figures["step"] == 10 and figures["processes"] == 2 and figures["drift"] == 0
+    assert {"reconstruction", "audio_visual", "adversarial", "judged", "validation"} <= set(figures) and names_in(figures) <= LISTED
 
 
 def test_the_command_goes_on_alone_from_what_two_processes_made(folder: Path, trained: dict[str, dict[str, Any]]) -> None:
@@ -104,6 +116,7 @@ def test_a_trained_paper_part_resumes_and_becomes_weights(folder: Path, home: Pa
 def test_losses_stay_on_the_device_that_they_are_given(folder: Path, trained: dict[str, dict[str, Any]], name: str) -> None:
     """On the device without memory, where an operation that meets a tensor of the CPU is an error, as it would be on a GPU."""
     part = learn.part_of(learn.Order(name=name, corpus=folder, out=folder, batch=2, frames=4))
+    part.pace(1.0)  # where it has stages, the last one, which has every loss
     batch = part.draw(1, Ranks())
     part.to(torch.device("meta"))
     given = tuple(tensor.to("meta") for tensor in batch)
@@ -114,6 +127,9 @@ def test_losses_stay_on_the_device_that_they_are_given(folder: Path, trained: di
         del terms["against"]  # the judge's share is no tensor while it is not heard
         part.judge.requires_grad_(True)
         terms["judged"] = part.judged(*shown)
+    elif name == "lipmemory/compact/renderer":
+        terms, drawn = part.loss(*given)
+        terms["judged"] = part.judged(drawn, given[0])
     else:
         terms = part.loss(*given)
     sum(terms.values()).backward()

@@ -46,17 +46,24 @@ class Ranks:
         """Items a step in this process of a batch of all of them, rounded up: gradients are plain means over processes."""
         return math.ceil(batch / self.size)
 
-    def spread(self, module: nn.Module) -> nn.Module:
+    def follow_first(self, module: nn.Module) -> None:
+        """Let a module hold what the first process's does, where something else than a gradient changed it."""
+        if self.size > 1:
+            for value in module.state_dict().values():
+                distributed.broadcast(value, src=0)
+
+    def spread(self, module: nn.Module, *, in_part: bool = False) -> nn.Module:
         """A module whose backward pass averages gradients over processes, and whose buffers are the first one's.
 
+        in_part: some steps use only some of its parameters, in all processes the same; the others then have no gradient.
         On GPUs its batch norms count all processes' batches as one; on CPUs torch has no such norm, and each counts its own.
         """
         if self.size == 1:
             return module
         if self.device.type == "cuda":
             module = nn.SyncBatchNorm.convert_sync_batchnorm(module)
-            return DistributedDataParallel(module, device_ids=[self.device.index])
-        return DistributedDataParallel(module)
+            return DistributedDataParallel(module, device_ids=[self.device.index], find_unused_parameters=in_part)
+        return DistributedDataParallel(module, find_unused_parameters=in_part)
 
     def drift(self, modules: Iterable[nn.Module]) -> float:
         """How far any parameter's sum or sum of squares is from the first process's: 0 where all hold the same."""

@@ -1,0 +1,152 @@
+"""How good lipmemory's compact preset is, on clips and faces that it never saw: the figures of `dubwright evaluate lipmemory`.
+
+Each clip is re-dubbed through the engine: tracked, its lower face redrawn from its first frame as reference, composed back at its
+own size, scored. Confidence is this project's scorer's, over that of the real clips.
+"""
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.avct import LIPS, mouth_pixels, psnr, track
+from models.corpus import clips_of, prepare, read_clip
+from models.faces.crop import Square, cut, face_square
+from models.lipmemory.config import compact
+from models.lipmemory.engine import LipMemoryEngine, tracked
+from models.lipmemory.losses import Weights
+from models.lipmemory.train_expert import Expert
+from models.lipmemory.train_renderer import Renderer
+from models.training.loop import Budget, fit
+from models.training.part import Options
+from models.types import Speech
+from tasks.score import score_frames
+from tasks.speech.activity import voice_activity
+
+SIZE = 128  # pixels a side of the face that pictures are compared at
+ABLATION = ("full", "without_memory", "without_visual_visual")
+
+
+def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None) -> dict[str, Any]:
+    """What `dubwright evaluate lipmemory` prints: the figures, or the ablation's, or those of a picture of the memory."""
+    if slots is not None:
+        from benchmarks.slots import picture
+
+        return picture(grid, slots, clips=clips)
+    return ablation(grid) if ablate else evaluate(grid, clips=clips)
+
+
+def evaluate(grid: Path, *, clips: int = 16, others: int | None = None, engine: LipMemoryEngine | None = None) -> dict[str, Any]:
+    """Every figure, and the rows behind them; `clips` validation clips, and `others`, or all, of the other speakers'."""
+    engine = engine or LipMemoryEngine.load()
+    chosen = spread(clips_of(grid)["validation"], clips)
+    own = [redub(path, engine) for path in chosen]
+    cross = [redub(path, engine, other) for path, other in zip(chosen, chosen[1:] + chosen[:1], strict=True)]
+    unseen = [redub(path, engine) for path in clips_of(grid)["unseen"][:others]]
+    real = mean(own, "real_confidence")
+    figures = {
+        **{name: mean(own, name) for name in ("psnr_gain_db", "mouth_psnr_gain_db", "ssim", "lmd")},
+        "offset_within_1": within(own),
+        "confidence_ratio": mean(own, "confidence") / real,
+        "cross_offset_within_1": within(cross),
+        "cross_confidence_ratio": mean(cross, "confidence") / real,
+        "unseen_confidence_ratio": mean(unseen, "confidence") / mean(unseen, "real_confidence"),
+        "unseen_offset_within_1": within(unseen),
+    }
+    return {"figures": {k: round(v, 4) for k, v in figures.items()}, "clips": own, "cross": cross, "unseen": unseen}
+
+
+def spread(paths: list[Path], count: int) -> list[Path]:
+    """So many of the paths, evenly."""
+    return paths[:: max(1, len(paths) // count)][:count]
+
+
+def mean(rows: list[dict[str, Any]], name: str) -> float:
+    """Mean of a column."""
+    return float(np.mean([row[name] for row in rows]))
+
+
+def within(rows: list[dict[str, Any]]) -> float:
+    """Part of the rows whose offset is within a frame."""
+    return float(np.mean([abs(row["offset"]) <= 1 for row in rows]))
+
+
+def heard(wave: np.ndarray) -> Speech:
+    """Sound float32 at 16 kHz with where a voice speaks in it; this engine needs no phones."""
+    return Speech(wave, (), voice_activity(wave, gain=0.7 / max(float(np.abs(wave).max()), 1e-6)))
+
+
+def redub(path: Path, engine: LipMemoryEngine, sound: Path | None = None) -> dict[str, Any]:
+    """A clip with lips redrawn for its own sound, or for another clip's."""
+    frames, wave = read_clip(path)
+    if sound is not None:
+        wave = np.resize(read_clip(sound)[1], len(wave))
+    voice = wave.astype(np.float32) / 32768
+    marks = track(frames)
+    made = list(engine.frames(tracked(frames, marks), engine.reference(frames[0], marks[0]), heard(voice), len(frames)))
+    score = score_frames(made, voice)
+    row = {"speaker": path.parent.name, "clip": path.stem, "sound": (sound or path).stem, "offset": score.offset, "confidence": score.confidence}
+    return row if sound is not None else row | compared(np.stack(made), frames, marks) | {"real_confidence": score_frames(frames, voice).confidence}
+
+
+def compared(made: np.ndarray, real: np.ndarray, marks: np.ndarray) -> dict[str, float]:
+    """How much nearer made frames [T, H, W, 3] are to the real ones than the first of them held, at a face of 128 pixels."""
+    from skimage.metrics import structural_similarity
+
+    square = face_square(marks[0])
+    shown, target = (np.stack([cut(frame, square, SIZE) for frame in video]) for video in (made, real))
+    first = np.repeat(target[:1], len(target), 0)
+    lips = _lips(marks, square)
+    place = (square.to_unit(marks[0]) + 1) * SIZE / 2
+    mouth, held, wanted = (mouth_pixels(video, place) for video in (shown, first, target))
+    return {
+        "psnr_gain_db": psnr(shown, target) - psnr(first, target),
+        "mouth_psnr_gain_db": psnr(mouth, wanted) - psnr(held, wanted),
+        "ssim": float(np.mean([structural_similarity(a, b, channel_axis=2) for a, b in zip(shown, target, strict=True)])),
+        "lmd": float(np.linalg.norm(_lips(track(made), square) - lips, axis=-1).mean()),
+        "held_lmd": float(np.linalg.norm(lips[:1] - lips, axis=-1).mean()),
+    }
+
+
+def _lips(marks: np.ndarray, square: Square) -> np.ndarray:
+    """Lip landmarks [T, 16, 2] in pixels of the 128-pixel face."""
+    return (square.to_unit(marks[:, list(LIPS)]) + 1) * SIZE / 2
+
+
+def ablation(grid: Path, *, steps: int = 300, seeds: int = 3, clips: int = 4, expert: Path | None = None, cache: Path | None = None) -> dict[str, Any]:
+    """The compact preset trained anew, whole, without its memory, and without the visual-visual sync loss, and what each reaches.
+
+    Every variant takes as many steps, on the same samples, from the same seeds; expert: the run's folder of a trained expert that all
+    are taught by, else none is; cache: prepared clips, else they are prepared first. Figures are means over seeds.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if cache is None:
+            cache = root / "clips"
+            prepare(grid, cache)
+        rows = []
+        for seed in range(1, seeds + 1):
+            for name in ABLATION:
+                out = root / f"{name}-{seed}"
+                out.mkdir()
+                if expert is not None:
+                    (out / f"{Expert.name}.pt").symlink_to((expert / f"{Expert.name}.pt").absolute())
+                part = _variant(name, Options(cache=cache, out=out, seed=seed), taught=expert is not None)
+                fit(part, Budget(steps=steps))
+                engine = LipMemoryEngine(part.average)
+                found = [redub(path, engine) for path in spread(clips_of(grid)["validation"], clips)]
+                rows.append({"variant": name, "seed": seed} | {figure: round(mean(found, figure), 4) for figure in _COMPARED})
+    figures = {f"{name}_{figure}": round(mean([r for r in rows if r["variant"] == name], figure), 4) for name in ABLATION for figure in _COMPARED}
+    return {"figures": figures, "steps": steps, "runs": rows}
+
+
+_COMPARED = ("confidence", "lmd", "mouth_psnr_gain_db")
+
+
+def _variant(name: str, options: Options, *, taught: bool) -> Renderer:
+    preset = compact()
+    preset = replace(preset, model=replace(preset.model, memory=name != "without_memory"))
+    weights = Weights() if taught else Weights(audio_visual=0.0)
+    return Renderer(options, preset=preset, weights=replace(weights, visual_visual=0.0) if name == "without_visual_visual" else weights)

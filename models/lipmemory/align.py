@@ -1,0 +1,22 @@
+"""Bring a reference face to where a target face is, by what speech does not move: eyes, bridge of the nose, forehead, temples."""
+
+import numpy as np
+
+RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 10, 151, 9, 127, 356, 234, 454)  # face-mesh points
+
+
+def similarity(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """The rotations, scales and shifts [N, 2, 3] that take points source [N, K, 2] nearest to goal [N, K, 2] (Umeyama 1991)."""
+    from_mean, to_mean = source.mean(1, keepdims=True), goal.mean(1, keepdims=True)
+    a, b = source - from_mean, goal - to_mean
+    spread = np.maximum((a**2).sum((1, 2)), 1e-12)
+    along = (a * b).sum((1, 2)) / spread
+    across = (a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]).sum(1) / spread
+    turn = np.stack([np.stack([along, -across], -1), np.stack([across, along], -1)], -2)  # [N, 2, 2]
+    shift = to_mean[:, 0] - np.einsum("nij,nj->ni", turn, from_mean[:, 0])
+    return np.concatenate([turn, shift[..., None]], -1)
+
+
+def rigid(landmarks: np.ndarray) -> np.ndarray:
+    """The points [..., 16, 2] of landmarks [..., 478, 2+] that speech does not move."""
+    return np.asarray(landmarks)[..., list(RIGID), :2].astype(np.float64)

@@ -1,0 +1,98 @@
+"""Mel features as Wav2Lip has them (SEEDS.md 6.1): 80 bands at 80 Hz, in [-4, 4], and the chunk of 0.2 s that each frame hears.
+
+16 kHz, pre-emphasis 0.97, Hann window and FFT of 800 samples centred on every 200th, magnitude, 80 Slaney bands from 55 to
+7,600 Hz of equal area, 20 log10 floored at -100 dB, 20 dB below which is the reference, mapped to [-4, 4] and clipped.
+"""
+
+import numpy as np
+
+from models.types import FRAME_RATE, SAMPLE_RATE
+
+BANDS, WIDTH, HOP = 80, 800, 200
+COLUMN_RATE = SAMPLE_RATE // HOP  # mel columns a second
+CHUNK = 16  # mel columns that a frame hears
+PRE_EMPHASIS, FLOOR_DB, REFERENCE_DB, REACH = 0.97, -100.0, 20.0, 4.0
+LEVEL = 0.1  # root mean square of the loud tenths of a second of a levelled wave
+LEAD = 1  # frames before its own at which the chunk of a rendered frame starts
+
+
+def slaney_filters(bands: int = BANDS, low: float = 55.0, high: float = 7600.0) -> np.ndarray:
+    """Triangular filters float32 [bands, 401] of equal area, equally wide on Slaney's mel scale: linear to 1 kHz, then logarithmic."""
+    edges = _hertz(np.linspace(_mel(low), _mel(high), bands + 2))
+    bins = np.linspace(0, SAMPLE_RATE / 2, WIDTH // 2 + 1)
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    area = 2.0 / (edges[2:] - edges[:-2])
+    return (np.maximum(0, np.minimum(rising, falling)) * area[:, None]).astype(np.float32)
+
+
+STEP = np.log(6.4) / 27  # Slaney's step a mel above 1 kHz, where 15 mels are
+
+
+def _mel(hertz: float) -> float:
+    return float(hertz * 3 / 200 if hertz < 1000 else 15 + np.log(hertz / 1000) / STEP)
+
+
+def _hertz(mel: np.ndarray) -> np.ndarray:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp(STEP * (mel - 15)))
+
+
+def columns(samples: int) -> int:
+    """Mel columns of a wave of so many samples."""
+    return samples // HOP + 1
+
+
+def mel_columns(wave: np.ndarray, first: int = 0, last: int | None = None) -> np.ndarray:
+    """Mel float32 [80, last - first] of a wave float32 [samples] in [-1, 1]: columns first..last, all by default.
+
+    The wave's ends are mirrored, as centred windows ask; a range of columns costs that range's samples alone.
+    """
+    last = columns(len(wave)) if last is None else min(last, columns(len(wave)))
+    low, high = first * HOP - WIDTH // 2, (last - 1) * HOP + WIDTH // 2
+    if last <= first:
+        return np.zeros((BANDS, 0), np.float32)
+    at = np.arange(low, high)
+    period = max(1, 2 * (len(wave) - 1))
+    at = np.abs(at) % period
+    at = np.minimum(at, period - at)
+    sharp = wave[at] - PRE_EMPHASIS * np.where(at > 0, wave[np.maximum(at - 1, 0)], 0)
+    frames = np.lib.stride_tricks.sliding_window_view(sharp, WIDTH)[::HOP]
+    window = np.hanning(WIDTH + 1)[:-1].astype(np.float32)  # periodic
+    level = _FILTERS @ np.abs(np.fft.rfft(frames * window, axis=1)).T.astype(np.float32)
+    decibel = 20 * np.log10(np.maximum(level, 10 ** (FLOOR_DB / 20))) - REFERENCE_DB
+    return np.clip(2 * REACH * (decibel - FLOOR_DB) / -FLOOR_DB - REACH, -REACH, REACH).astype(np.float32)
+
+
+_FILTERS = slaney_filters()
+
+
+def chunk_start(frame: int, lead: int = LEAD) -> int:
+    """The mel column at which a frame's chunk starts: int(80 (i - lead) / 25), and not before the first.
+
+    lead: 1 for a rendered frame, as published training has it (SEEDS.md 3.1); 0 for the sync loss's chunk, which starts with the
+    first of its five frames.
+    """
+    return max(0, int(COLUMN_RATE * (frame - lead) / FRAME_RATE))
+
+
+def chunks(wave: np.ndarray, first: int, last: int, lead: int = LEAD) -> np.ndarray:
+    """What frames first..last of a wave hear: float32 [last - first, 80, 16]; the tail repeats the last full chunk."""
+    total = columns(len(wave))
+    starts = np.minimum([chunk_start(frame, lead) for frame in range(first, last)], max(0, total - CHUNK)).astype(int)
+    if not len(starts):
+        return np.zeros((0, BANDS, CHUNK), np.float32)
+    mels = mel_columns(wave, int(starts[0]), int(starts[-1]) + CHUNK)
+    if mels.shape[1] < CHUNK:  # a sound shorter than a chunk
+        mels = np.pad(mels, ((0, 0), (0, CHUNK - mels.shape[1])), constant_values=-REACH)
+    windows = np.lib.stride_tricks.sliding_window_view(mels, CHUNK, axis=1)  # [80, columns, 16]
+    return np.ascontiguousarray(windows[:, starts - starts[0]].transpose(1, 0, 2))
+
+
+def levelled(wave: np.ndarray) -> np.ndarray:
+    """A wave float32 at one loudness, by its loud tenths of a second (95th percentile); silence stays silence."""
+    whole = len(wave) // 1600 * 1600
+    if not whole:
+        return wave
+    tenths = wave[:whole].reshape(-1, 1600)
+    loud = float(np.percentile(np.sqrt(np.einsum("ij,ij->i", tenths, tenths) / 1600), 95))
+    return (wave * (LEVEL / loud)).astype(np.float32) if loud > 1e-4 else wave

@@ -1,0 +1,134 @@
+"""Train the sync expert that teaches the renderer: windows of a few clips, each against every other moment and clip of its batch.
+
+Published experts (Wav2Lip's) see one pair at a time and learn by cross entropy of the cosine. Here every window of a batch is
+paired with every chunk, by the same cross entropy and by a softmax over the batch; and from both embeddings a linear layer, which
+is thrown away, reads the shapes of the five mouths, so that a processor has both speak of lips within minutes. The expert never
+shares weights or a gradient with the gate's scorer (DESIGN.md, decision 7).
+"""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from models.corpus import MARGIN, Corpus
+from models.lipmemory.config import Preset, compact
+from models.lipmemory.mel import CHUNK, chunk_start
+from models.lipmemory.networks import SyncExpert, lower_half
+from models.lipmemory.samples import SHAPE, Samples, mel_of
+from models.training.loop import read
+from models.training.part import Options, Part, cosine, follow, set_rate
+from models.training.ranks import Ranks
+
+CLIPS, RUN = 4, 16  # clips a batch and windows of each
+SHAPED = 4.0  # how much the shapes count
+READ = 8.0  # what unit vectors are multiplied by before shapes are read from them
+OFFSETS = 15  # frames on each side among which the held-out figure looks for the right offset
+
+
+def contrast(likeness: Tensor, scale: Tensor, run: int) -> Tensor:
+    """Both losses of cosines [N, N] of all windows and chunks, in runs of one clip; a frame off is neither right nor wrong."""
+    count = len(likeness)
+    order = torch.arange(count, device=likeness.device)
+    apart = (order[:, None] - order[None]).abs()
+    near = (apart == 1) & (order[:, None] // run == order[None] // run)
+    logits = (likeness * scale).masked_fill(near, -1e4)
+    softmax = (F.cross_entropy(logits, order) + F.cross_entropy(logits.T, order)) / 2
+    chance = likeness.clamp(1e-4, 1 - 1e-4)
+    wrong = (~near & (apart > 0)).to(chance.dtype)
+    return softmax - chance.diagonal().log().mean() - ((1 - chance).log() * wrong).sum() / wrong.sum()
+
+
+class Head(nn.Module):
+    """What is thrown away: the scale of likeness, and a linear layer a side that reads the shapes of five mouths."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.readers = nn.ModuleList(nn.Linear(channels, 10 * len(SHAPE)) for _ in range(2))
+
+
+class ExpertLoss(nn.Module):
+    """The expert's loss on windows of `run` consecutive ones a clip."""
+
+    def __init__(self, expert: SyncExpert, head: Head, run: int) -> None:
+        super().__init__()
+        self.expert, self.head, self.run = expert, head, run
+
+    def forward(self, windows: Tensor, mels: Tensor, shapes: Tensor) -> dict[str, Tensor]:
+        """Windows [N, 5, 3, S / 2, S], the mel chunks [N, 1, 80, 16] that start with each, the mouths' shapes [N, 180]."""
+        seen, heard = self.expert.see(windows), self.expert.hear(mels)
+        by_sight, by_sound = (F.l1_loss(layer(x * READ), shapes) for layer, x in zip(self.head.readers, (seen, heard), strict=True))
+        return {"contrast": contrast(seen @ heard.T, self.head.scale.exp(), self.run), "shape": SHAPED * (by_sight + by_sound)}
+
+
+class Expert(Part):
+    """The part `expert` of lipmemory."""
+
+    name, clip, rate = "lipmemory-expert", 1.0, 2e-3
+
+    def __init__(self, options: Options, *, preset: Preset | None = None) -> None:
+        super().__init__(options, batch=CLIPS)
+        preset = preset or compact()
+        self.run = options.frames or RUN
+        self.model, self.head = SyncExpert(preset.expert), Head(preset.expert.channels)
+        self.average = copy.deepcopy(self.model).eval()
+        self.networks = {"model": self.model, "average": self.average, "head": self.head}
+        self.optimisers = {"optimiser": torch.optim.Adam([*self.model.parameters(), *self.head.parameters()], self.rate)}
+        self.loss: nn.Module = ExpertLoss(self.model, self.head, self.run)
+        self.samples = Samples(Corpus(options.cache, "train"), preset.model.size, options.seed)
+
+    def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
+        """Windows, the sound of each, and the shapes of their mouths."""
+        self.samples.seed(seed)
+        return self.samples.windows(ranks.share(self.batch), self.run)
+
+    def pace(self, portion: float) -> None:
+        """A rise over 60 steps, then a cosine."""
+        set_rate(self.optimisers["optimiser"], self.rate * cosine(self.step, portion, 60, 0.02))
+
+    def update(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
+        """A step, and the average after it."""
+        row = super().update(batch)
+        follow(self.average, self.model, min(0.99, self.step / (self.step + 20)))
+        return row
+
+    def check(self) -> dict[str, Any]:
+        """How the average tells sync on held-out clips."""
+        return figures(copy.deepcopy(self.average).cpu(), Corpus(self.options.cache, "validation"))
+
+
+def frozen_expert(preset: Preset, path: Path) -> SyncExpert:
+    """The sync expert of a checkpoint, in evaluation mode and without gradients of its own. Raises InputError where there is none."""
+    expert = SyncExpert(preset.expert)
+    expert.load_state_dict(read(path)["average"])
+    return expert.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def figures(expert: SyncExpert, corpus: Corpus, limit: int = 8) -> dict[str, float]:
+    """On held-out clips: part of clips whose offset is within a frame, and mean cosine of windows in sync and out of it.
+
+    Nothing where there are no clips.
+    """
+    if not corpus.clips:
+        return {}
+    right, inside, outside = [], [], []
+    edge = round(corpus.face.shape[1] * (1 - 1 / MARGIN) / 2)
+    for clip in corpus.clips[:limit]:
+        faces = np.asarray(corpus.face[corpus.frames_of(clip)])[..., ::-1][:, edge:-edge, edge:-edge].copy()
+        halves = lower_half(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1)
+        mel, count = mel_of(corpus, clip), clip.frames - 4
+        chunks = [mel[:, s : s + CHUNK] for i in range(count) if (s := chunk_start(i, 0)) + CHUNK <= mel.shape[1]]
+        seen = expert.see(halves.unfold(0, 5, 1).permute(0, 4, 1, 2, 3)[: len(chunks)])
+        likeness = seen @ expert.hear(torch.from_numpy(np.stack(chunks))[:, None]).T
+        means = [float(likeness.diagonal(offset).mean()) for offset in range(-OFFSETS, OFFSETS + 1)]
+        right.append(abs(int(np.argmax(means)) - OFFSETS) <= 1)
+        inside.append(means[OFFSETS])
+        outside.append(float(np.mean(means)))
+    named = {"offset_within_1": np.mean(right), "in_sync": np.mean(inside), "out_of_sync": np.mean(outside)}
+    return {name: round(float(value), 3) for name, value in named.items()}

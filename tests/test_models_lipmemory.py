@@ -1,0 +1,415 @@
+"""SyncTalkFace's Audio-Lip Memory: published sizes, who learns from which loss, mel, alignment, training, and pictures put back."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from infra.errors import InputError
+from models.corpus import FACE_SIZE, Clip
+from models.faces.crop import Square
+from models.lipmemory import losses
+from models.lipmemory.align import RIGID, similarity
+from models.lipmemory.compose import Drawn, Region, at_source, compose, lower_face, reference_of
+from models.lipmemory.config import LipMemoryConfig, Preset, compact, paper
+from models.lipmemory.engine import LipMemoryEngine, Seen, change_of, tracked
+from models.lipmemory.mel import chunk_start, chunks, columns, levelled, mel_columns, slaney_filters
+from models.lipmemory.memory import AudioLipMemory
+from models.lipmemory.networks import LipEncoder, QualityDiscriminator, Renderer, SyncExpert, lower_half
+from models.lipmemory.samples import Batch
+from models.lipmemory.train_expert import Expert, contrast
+from models.lipmemory.train_renderer import Renderer as RendererPart
+from models.training.loop import Budget, fit, read
+from models.training.part import Options
+from models.training.ranks import Ranks
+from models.types import Speech
+
+SMALL = {"channels": 16, "audio": (4, 4, 8, 8), "audio_residuals": (0, 0, 0, 0), "slots": 12}
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_networks_have_the_published_sizes() -> None:
+    preset = paper()
+    with torch.device("meta"):
+        renderer, lip = Renderer(preset.model), LipEncoder(preset.model)
+        judge, expert = QualityDiscriminator(preset.judge), SyncExpert(preset.expert)
+    assert parameters(renderer.audio) == 2_812_672
+    assert parameters(lip) == 10_043_520
+    assert parameters(renderer.identity) == 10_006_064
+    assert parameters(renderer.memory) == 1_148_416
+    assert parameters(renderer.decoder) == 28_984_323
+    assert parameters(judge) == 15_948_801
+    assert parameters(expert) == 22_991_744
+    assert parameters(renderer) == 42_951_475  # at work: 42.95 M
+
+
+@torch.no_grad()
+def test_published_shapes() -> None:
+    preset = paper()
+    renderer = Renderer(preset.model).eval()
+    face = torch.rand(1, 3, 128, 128) * 2 - 1
+    skips = renderer.look(face, face)
+    sizes = [(16, 128), (32, 64), (64, 32), (128, 16), (256, 8), (512, 4), (512, 1)]
+    assert [tuple(s.shape[1:]) for s in skips] == [(c, s, s) for c, s in sizes]
+    assert renderer.audio(torch.zeros(1, 1, 80, 16)).shape == (1, 512)
+    assert renderer.memory.keys.shape == renderer.memory.values.shape == (96, 512) and renderer.memory.kappa == 16
+    made = renderer.draw(torch.randn(1, 512), skips, face)
+    assert made.whole.shape == (1, 3, 128, 128) and made.whole.abs().max() <= 1 and made.alpha is None
+    assert LipEncoder(preset.model).eval()(torch.zeros(1, 3, 5, 64, 128)).shape == (1, 512)
+    assert QualityDiscriminator(preset.judge)(torch.zeros(1, 3, 64, 128)).shape == (1,)
+    expert = SyncExpert(preset.expert).eval()
+    seen, heard = expert.see(torch.rand(1, 5, 3, 64, 128)), expert.hear(torch.rand(1, 1, 80, 16))
+    assert seen.shape == heard.shape == (1, 512) and (seen >= 0).all() and 0 <= float((seen * heard).sum()) <= 1.0001
+
+
+def test_compact_is_the_same_code_in_small() -> None:
+    renderer = Renderer(compact().model).eval()
+    assert 2_000_000 < parameters(renderer) < 4_000_000
+    face = torch.rand(2, 3, 128, 128) * 2 - 1
+    made = renderer.draw(renderer.hear(torch.zeros(2, 1, 80, 16)), renderer.look(face, face), face)
+    assert made.whole.shape == (2, 3, 64, 128) and made.flow is not None and made.flow.abs().max() <= 0.25
+
+
+def test_the_lower_half_of_a_target_is_not_seen() -> None:
+    renderer, face = Renderer(compact().model).eval(), torch.rand(1, 3, 128, 128)
+    other = face.clone()
+    other[:, :, 64:] = 0.3
+    for a, b in zip(renderer.look(face, face), renderer.look(other, face), strict=True):
+        assert torch.equal(a, b)
+
+
+# the memory
+
+
+def grown(loss: torch.Tensor, module: nn.Module) -> set[str]:
+    """The parameters of a module that a loss teaches."""
+    module.zero_grad(set_to_none=True)
+    loss.backward()
+    return {name for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
+
+
+def test_recall_is_the_formula() -> None:
+    memory, audio, lip = AudioLipMemory(32, 10).eval(), torch.randn(3, 32), torch.randn(3, 32)
+    for made, query, slots in (
+        (memory.by_key(audio), memory.embed_audio(audio), memory.keys),
+        (memory.by_value(lip), memory.embed_lip(lip), memory.values),
+    ):
+        cosine = torch.stack([nn.functional.cosine_similarity(query, slot[None]) for slot in slots], 1)
+        address = (16 * cosine).softmax(1)
+        assert torch.allclose(made.address, address, atol=1e-6)
+        assert torch.allclose(made.feature, address @ memory.values, atol=1e-5)
+        assert torch.allclose(made.address.sum(1), torch.ones(3), atol=1e-6)
+    fused = memory.fuse(audio, made.feature)
+    assert torch.allclose(fused, memory.fusion(torch.cat([audio, made.feature], 1)))
+
+
+def test_storage_teaches_slots_alone() -> None:
+    memory, lip = AudioLipMemory(32, 10), torch.randn(4, 32, requires_grad=True)
+    assert grown(memory.storage_loss(lip), memory) == {"values"} and lip.grad is None
+    wanted = memory.embed_lip(lip)
+    assert torch.allclose(memory.storage_loss(lip), (memory.by_value(lip).feature - wanted).square().mean())
+
+
+def test_alignment_teaches_the_sounds_side_alone() -> None:
+    memory, audio, lip = AudioLipMemory(32, 10), torch.randn(4, 32, requires_grad=True), torch.randn(4, 32, requires_grad=True)
+    by_value, by_key = memory.by_value(lip).address, memory.by_key(audio).address
+    loss = memory.alignment_loss(by_value, by_key)
+    assert torch.allclose(loss, (by_value * (by_value.log() - by_key.log())).sum(1).mean(), atol=1e-6)
+    assert grown(loss, memory) == {"keys", "embed_audio.weight", "embed_audio.bias"}
+    assert audio.grad is not None and lip.grad is None
+    assert float(memory.alignment_loss(by_value, by_value).detach()) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_filled_memory_tells_lips_apart() -> None:
+    torch.manual_seed(0)
+    memory, which = AudioLipMemory(32, 6).eval(), torch.arange(6).repeat(20)
+    lips, sounds = (4 + torch.randn(6, 32)[which] + 0.05 * torch.randn(120, 32) for _ in range(2))
+    before = (memory.by_value(lips).address.argmax(1) == memory.by_key(sounds).address.argmax(1)).float().mean()
+    memory.fill(sounds, lips)
+    by_value, by_key = memory.by_value(lips).address, memory.by_key(sounds).address
+    assert before < 0.5 and by_value.max(1).values.mean() > 0.7
+    assert (by_value.argmax(1) == by_key.argmax(1)).float().mean() > 0.9  # sounds point where their lips do
+    assert memory.storage_loss(lips) < 0.05
+
+
+# losses
+
+
+def test_weights_are_the_published_ones() -> None:
+    assert asdict(losses.Weights()) == {"reconstruction": 10.0, "audio_visual": 0.2, "visual_visual": 0.2, "adversarial": 0.2, "memory": 0.2}
+    black, white = torch.full((1, 3, 4, 8), -1.0), torch.ones(1, 3, 4, 8)
+    assert float(losses.reconstruction(black, white)) == 1.0  # on the scale of [0, 1]
+
+
+def small(**changes: object) -> Preset:
+    """A preset of the paper's form, or of the compact one's, whose widths a test can afford."""
+    plain = {"identity": (4, 4, 4, 8, 8, 8), "identity_residuals": (0,) * 6, "decoder": (4, 4, 4, 8, 8, 8), "decoder_residuals": (0,) * 6, "finish": 8}
+    lip = {"lip": (4, 4, 4, 8, 8), "lip_residuals": (0,) * 5}
+    if changes.get("blend"):
+        plain = {name: value[:5] if isinstance(value, tuple) else value for name, value in plain.items()}
+        lip = {"lip": (4, 4, 8, 8), "lip_residuals": (0,) * 4}
+    model = LipMemoryConfig(**SMALL, **plain, **lip, **changes)  # type: ignore[arg-type]
+    return replace(compact(), model=model)
+
+
+PRESETS = {"paper": small(), "compact": small(blend=True, lower=True, patch=2), "without memory": small(blend=True, lower=True, patch=2, memory=False)}
+
+
+def part_in(folder: Path, cache: Path, preset: Preset, batch: int = 2) -> RendererPart:
+    """A renderer in training, in a folder with an expert that has learned nothing."""
+    if not (folder / "lipmemory-expert.pt").exists():
+        torch.save({"average": SyncExpert(preset.expert).state_dict()}, folder / "lipmemory-expert.pt")
+    return RendererPart(Options(cache=cache, out=folder, batch=batch), preset=preset)
+
+
+def test_pictures_learn_from_judges_and_judges_do_not(cache: Path, tmp_path: Path) -> None:
+    part = part_in(tmp_path, cache, PRESETS["compact"], batch=12)
+    part.pace(0.95)
+    batch = Batch(*part.draw(1, Ranks()))
+    loss, expert = part.loss, part.loss.expert
+    assert batch.windows.shape == (10, 3, 5, 64, 128)
+    assert torch.equal(batch.windows[3, :, 2], lower_half(batch.target)[3])  # a window's middle is its target
+    terms, drawn = loss.terms(batch)
+    assert set(terms) == {"storage", "alignment", "reconstruction", "shape", "flow", "parts", "audio_visual", "visual_visual", "adversarial"}
+    assert drawn.shape == (20, 3, 64, 128)  # both paths
+    for name in ("audio_visual", "visual_visual", "adversarial"):
+        for module in (part.model, part.lip, part.judge):
+            module.zero_grad(set_to_none=True)
+        terms[name].backward(retain_graph=True)
+        assert part.model.decoder.finish[-1].weight.grad.abs().sum() > 0, name
+        assert all(p.grad is None for p in part.judge.parameters()), name
+        assert all(p.grad is None and not p.requires_grad for p in expert.parameters())
+    part.lip.zero_grad(set_to_none=True)
+    several = drawn.detach().reshape(-1, 5, *drawn.shape[1:]).requires_grad_()
+    only = loss.judged(several.flatten(0, 1), batch, losses.Weights(adversarial=0, audio_visual=0), 2)
+    assert set(only) == {"visual_visual"}
+    only["visual_visual"].backward()
+    assert all(p.grad is None for p in part.lip.parameters()) and several.grad.abs().sum() > 0  # the critic is a frozen copy
+
+
+def test_the_sync_losses_know_right_from_wrong() -> None:
+    right = torch.eye(6) * 0.8 + 0.1
+    wrong = right.roll(3, 0)
+    assert contrast(right, torch.tensor(7.0), 3) < contrast(wrong, torch.tensor(7.0), 3) - 1
+    lip = LipEncoder(compact().model).eval()
+    halves = torch.rand(1, 5, 3, 64, 128)
+    lip.requires_grad_(False)
+    assert float(losses.visual_visual(lip, halves, halves)) == 0 < float(losses.visual_visual(lip, halves.flip(1), halves))
+
+
+# mel
+
+
+def test_filters_are_librosas() -> None:
+    import librosa
+
+    assert np.abs(slaney_filters() - librosa.filters.mel(sr=16_000, n_fft=800, n_mels=80, fmin=55, fmax=7600)).max() < 1e-7
+
+
+def test_mel_is_wav2lips() -> None:
+    import librosa
+
+    wave = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
+    sharp = np.append(wave[0], wave[1:] - 0.97 * wave[:-1])
+    level = slaney_filters() @ np.abs(librosa.stft(sharp, n_fft=800, hop_length=200, pad_mode="reflect"))
+    wanted = np.clip(8 * (20 * np.log10(np.maximum(1e-5, level)) - 20 + 100) / 100 - 4, -4, 4)
+    made = mel_columns(wave)
+    assert made.shape == wanted.shape == (80, columns(16_000)) and np.abs(made - wanted).max() < 1e-4
+    assert np.allclose(mel_columns(wave, 30, 50), made[:, 30:50], atol=1e-5)  # in blocks as in one
+    assert (mel_columns(np.zeros(3_200, np.float32)) == -4).all()
+
+
+def test_chunks_follow_the_convention() -> None:
+    assert [chunk_start(i) for i in range(6)] == [0, 0, 3, 6, 9, 12] == [max(0, int(80 * (i - 1) / 25)) for i in range(6)]
+    assert chunk_start(5, 0) == 16
+    wave = np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32)
+    mel, made = mel_columns(wave), chunks(wave, 0, 25)
+    assert made.shape == (25, 80, 16) and np.allclose(made[10], mel[:, 28:44], atol=1e-5)
+    assert np.allclose(made[24], mel[:, -16:], atol=1e-5) and np.allclose(made[23], made[24], atol=1e-5)  # the last full chunk again
+    assert np.allclose(chunks(wave, 7, 12), made[7:12], atol=1e-5)
+    assert chunks(wave[:500], 0, 2).shape == (2, 80, 16) and chunks(wave, 3, 3).shape == (0, 80, 16)
+
+
+def test_loudness_does_not_matter() -> None:
+    wave = np.random.default_rng(2).normal(0, 0.05, 16_000).astype(np.float32)
+    assert np.allclose(levelled(wave), levelled(wave * 7), atol=1e-5)
+    assert not levelled(np.zeros(8_000, np.float32)).any()
+
+
+# pictures
+
+
+def test_alignment_finds_a_similarity() -> None:
+    random = np.random.default_rng(0)
+    points, angle = random.normal(0, 1, (3, 16, 2)), 0.3
+    turn = 1.4 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    found = similarity(points, points @ turn.T + [2, -1])
+    assert np.allclose(found, np.column_stack([turn, [2, -1]])[None])
+
+
+def face(height: int = 200, width: int = 240, side: float = 150.0) -> tuple[np.ndarray, np.ndarray, Square]:
+    """A picture of noise, landmarks on an ellipse in it, and their square."""
+    random = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 478)
+    points = np.stack([np.cos(angle) * 0.55, np.sin(angle) * 0.7 - 0.05], -1) * side / 2 + [width / 2, height / 2]
+    points[list(RIGID)] = random.uniform(-20, 20, (16, 2)) + np.array([width / 2, height / 2 - 30])
+    marks = np.column_stack([points, np.zeros(478)]).astype(np.float32)
+    return random.integers(0, 256, (height, width, 3), dtype=np.uint8), marks, Square(width / 2, height / 2, side)
+
+
+def test_pixels_outside_the_mask_are_bit_identical() -> None:
+    picture, marks, square = face()
+    before = picture.copy()
+    drawn = Drawn(np.random.default_rng(1).random((64, 128, 3)).astype(np.float32))
+    frame = compose(picture, marks, square, drawn, reference_of(picture, marks, square), np.eye(2, 3))
+    region = Region.of(square, picture.shape)
+    mask = np.zeros(picture.shape[:2], np.float32)
+    mask[region.rows, region.columns] = lower_face(marks, square, region)
+    assert np.array_equal(frame[mask == 0], picture[mask == 0]) and np.array_equal(picture, before)
+    assert (frame[mask > 0.9] != picture[mask > 0.9]).any(axis=-1).mean() > 0.95
+    assert not mask[: int(square.y)].any() and 0.05 < (mask > 0).mean() < 0.3  # the upper face is not in it
+    assert mask.max() == 1.0 and (np.abs(np.diff(mask, axis=0)).max() < 0.2)  # soft
+
+
+@pytest.mark.parametrize("shift", [(-130.0, 0.0), (0.0, 60.0), (400.0, 0.0), (0.0, -400.0)])
+def test_a_face_that_leaves_the_picture(shift: tuple[float, float]) -> None:
+    picture, marks, square = face()
+    marks[:, :2] += shift
+    moved = Square(square.x + shift[0], square.y + shift[1], square.side)
+    drawn = Drawn(np.ones((64, 128, 3), np.float32))
+    frame = compose(picture, marks, moved, drawn, reference_of(picture, marks, moved), np.eye(2, 3))
+    assert frame.shape == picture.shape and (max(map(abs, shift)) < 300) == (frame != picture).any()
+
+
+def test_a_reference_that_is_the_picture_gives_the_picture_back() -> None:
+    picture, marks, square = face()
+    still = Drawn(np.zeros((64, 128, 3), np.float32), np.zeros((64, 128), np.float32), np.zeros((64, 128, 2), np.float32))
+    region = Region.of(square, picture.shape)
+    made = at_source(still, region, square, reference_of(picture, marks, square), np.eye(2, 3))
+    assert np.abs(made - picture[region.rows, region.columns]).max() < 0.01  # at the picture's own resolution, whatever that is
+    shifted = replace(still, flow=still.flow + np.array([2 * 3 / square.side, 0], np.float32))
+    made = at_source(shifted, region, square, reference_of(picture, marks, square), np.eye(2, 3))
+    assert np.abs(made[:, :-3] - picture[region.rows, region.columns][:, 3:]).max() < 0.01  # three pixels to the right
+
+
+def speech(seconds: float, loud: bool = True) -> Speech:
+    count = round(seconds * 16_000)
+    wave = np.random.default_rng(3).normal(0, 0.1 if loud else 0.0, count).astype(np.float32)
+    return Speech(wave, (), np.full(round(seconds * 100), float(loud), np.float32))
+
+
+@pytest.fixture(scope="module")
+def engine() -> LipMemoryEngine:
+    torch.manual_seed(1)
+    return LipMemoryEngine(Renderer(PRESETS["compact"].model))
+
+
+def test_frames_out_are_frames_in_and_faceless_ones_pass_through(engine: LipMemoryEngine) -> None:
+    picture, marks, square = face()
+    reference = engine.reference(picture, marks)
+    faces = [Seen(picture) if i in (0, 7, 12) else Seen(picture, marks, square) for i in range(13)]
+    made = list(engine.frames(faces, reference, speech(0.4), 13))
+    assert len(made) == 13 and all(np.array_equal(made[i], picture) for i in (0, 7, 12))
+    assert all((made[i] != picture).any() for i in (1, 5, 11))
+    again = list(engine.frames(iter(faces), reference, speech(0.4), 13))
+    assert all(np.array_equal(a, b) for a, b in zip(made, again, strict=True))
+
+
+def test_no_lip_moves_where_nobody_speaks(engine: LipMemoryEngine) -> None:
+    silent = torch.cat(list(engine.hear(speech(1.0, loud=False), 30)))
+    assert len(silent) == 30 and (silent == silent[0]).all()
+    quiet_end = torch.cat(list(engine.hear(speech(1.0), 60)))  # the picture goes on after the speech
+    assert (quiet_end[40:] == silent[0]).all() and not torch.equal(quiet_end[10], quiet_end[11])
+
+
+def test_long_speech_is_heard_in_pieces_as_in_one(engine: LipMemoryEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.cat(list(engine.hear(speech(2.0), 50)))
+    monkeypatch.setattr("models.lipmemory.engine.HEARD", 7)
+    assert torch.allclose(torch.cat(list(engine.hear(speech(2.0), 50))), whole, atol=1e-5)
+
+
+def test_a_moved_face_finds_its_reference() -> None:
+    picture, marks, square = face()
+    seen = next(tracked([picture], marks[None]))
+    assert seen.square is not None and abs(seen.square.x - 120) < 2
+    away = marks + np.array([7, -4, 0], np.float32)
+    assert np.allclose(change_of(away, reference_of(picture, marks, square)), [[1, 0, -7], [0, 1, 4]], atol=1e-3)
+
+
+# training
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared corpus of noise: two clips a split."""
+    root, random = tmp_path_factory.mktemp("cache"), np.random.default_rng(0)
+    for split in ("train", "validation", "unseen"):
+        folder = root / split
+        folder.mkdir()
+        frames, samples = 25, 16_000
+        random.integers(0, 256, (2 * frames, FACE_SIZE, FACE_SIZE, 3), dtype=np.uint8).tofile(folder / "face.bin")
+        np.zeros((2 * frames, 96, 96), np.uint8).tofile(folder / "mouth.bin")
+        marks = random.uniform(-0.7, 0.7, (1, 478, 3)) + random.normal(0, 0.01, (2 * frames, 478, 3))
+        marks.astype(np.float32).tofile(folder / "landmarks.bin")
+        random.normal(0, 2000, 2 * samples).astype(np.int16).tofile(folder / "wave.bin")
+        clips = [Clip(f"c{i}", "s1", frames * i, frames, samples * i, samples) for i in range(2)]
+        (folder / "index.json").write_text(json.dumps([asdict(c) for c in clips]))
+    return root
+
+
+@pytest.mark.parametrize("form", list(PRESETS))
+def test_training_goes_through_its_stages_and_resumes(form: str, cache: Path, tmp_path: Path) -> None:
+    first = fit(part_in(tmp_path, cache, PRESETS[form]), Budget(steps=10))
+    assert first["step"] == 10 and first["adversarial"] > 0 and first["judged"] > 0 and first["audio_visual"] > 0  # the last step is of runs
+    assert np.isfinite([first["validation"]["psnr_gain_db"], first["unseen"]["mouth_psnr_gain_db"]]).all()
+    kept = read(tmp_path / "lipmemory-renderer.pt")
+    assert all(torch.isfinite(v).all() for v in kept["model"].values() if v.is_floating_point())
+    assert bool(kept["begun"]["filled"]) == PRESETS[form].model.blend
+    assert fit(part_in(tmp_path, cache, PRESETS[form]), Budget(steps=11))["step"] == 11
+    fresh = read(tmp_path / "lipmemory-renderer.pt")
+    assert not torch.equal(fresh["model"]["decoder.finish.1.bias"], kept["model"]["decoder.finish.1.bias"])
+
+
+def test_sounds_come_first_then_lips_fill_the_memory_once(cache: Path, tmp_path: Path) -> None:
+    part = part_in(tmp_path, cache, PRESETS["compact"])
+    sizes = []
+    for portion in (0.0, 0.2, 0.9):
+        part.pace(portion)
+        sizes.append([len(tensor) for tensor in part.draw(1, Ranks())[:2]])
+    assert sizes == [[32, 32], [2, 2], [5, 5]]  # sounds and shapes, single frames, a run of five
+    slots = part.model.memory.values.detach().clone()
+    part.pace(0.0)
+    assert set(part.update(part.draw(1, Ranks()))) == {"loss", "shape"} and not part.begun.filled and part.check() == {}
+    assert all(p.grad is None for p in part.model.decoder.parameters())
+    part.pace(0.2)
+    row = part.update(part.draw(2, Ranks()))
+    assert part.begun.filled and "reconstruction" in row and "adversarial" not in row
+    assert (part.model.memory.values - slots).abs().mean() > 0.1  # more than a step of learning moves them
+    filled = part.model.memory.values.detach().clone()
+    part.update(part.draw(3, Ranks()))
+    assert (part.model.memory.values - filled).abs().mean() < 0.01
+
+
+def test_chance_in_a_step_hangs_on_its_seed_alone(cache: Path, tmp_path: Path) -> None:
+    part = part_in(tmp_path, cache, PRESETS["compact"])
+    for portion in (0.0, 0.5, 1.0):
+        part.pace(portion)
+        drawn = [part.draw(seed, Ranks()) for seed in (4, 5, 4)]
+        assert all(torch.equal(a, b) for a, b in zip(drawn[0], drawn[2], strict=True)) and not torch.equal(drawn[0][0], drawn[1][0])
+
+
+def test_the_expert_trains_and_the_renderer_wants_it(cache: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as missing:
+        RendererPart(Options(cache=cache, out=tmp_path))
+    assert missing.value.code == "training.no_checkpoint"
+    found = fit(Expert(Options(cache=cache, out=tmp_path, batch=2, frames=6)), Budget(steps=2))
+    assert found["step"] == 2 and 0 <= found["in_sync"] <= 1 and found["shape"] > 0
+    kept, taught = read(tmp_path / "lipmemory-expert.pt")["average"], RendererPart(Options(cache=cache, out=tmp_path)).loss.expert
+    assert all(torch.equal(kept[name], value) for name, value in taught.state_dict().items())
