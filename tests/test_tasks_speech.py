@@ -1,6 +1,7 @@
 """Speech: phones with their times from espeak-ng, alignment of recordings, voice activity; scripts to cues."""
 
 import itertools
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from models.avct.transcripts import read_words
 from models.corpus import read_clip
 from tasks.scripts import from_text, from_webvtt, read_script
 from tasks.speech import espeak, from_recording, synthesise
-from tasks.speech.activity import voice_activity
+from tasks.speech.activity import voice_activity, widened
 
 SENTENCES = {
     "en-US": "The quick brown fox jumps over the lazy dog, then asks why.",
@@ -161,3 +162,19 @@ def test_two_threads_do_not_mix_voices() -> None:
         found = list(pool.map(lambda _: tuple(p.symbol for p in espeak.speak("Guten Tag, schöne Welt", "de").phones), range(8)))
         other = list(pool.map(lambda v: espeak.speak("Hola mundo", v).sound.size, ["es", "de"] * 4))
     assert len(set(found)) == 1 and len(set(other[::2])) == 1
+
+
+def test_a_text_sounds_the_same_whenever_it_is_said() -> None:
+    first = synthesise(from_text("Guten Morgen."), "de-DE").sound
+    time.sleep(1.1)  # the library would seed its chance by the clock's seconds
+    assert np.array_equal(first, synthesise(from_text("Guten Morgen."), "de-DE").sound)
+
+
+def test_a_late_detector_does_not_cut_the_first_word() -> None:
+    wave = synthesise(from_text("Guten Morgen, wir fahren heute nach Hamburg."), "de-DE").speech.wave
+    spoken = np.flatnonzero(np.abs(wave) > 0.02) // 160
+    late = np.zeros(len(wave) // 160, np.float32)
+    late[spoken[0] + 40 : spoken[-1] - 30] = 1
+    found = np.flatnonzero(widened(wave, late))
+    assert abs(found[0] - spoken[0]) < 12 and abs(found[-1] - spoken[-1]) < 25
+    assert not widened(wave, np.zeros_like(late)).any()

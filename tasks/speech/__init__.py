@@ -10,7 +10,7 @@ from infra.media import read_audio, resampled, whole_samples, write_wav
 from models.types import SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
 from tasks.speech import espeak
-from tasks.speech.activity import voice_activity
+from tasks.speech.activity import voice_activity, widened
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
 DELIVERED_RATE = 48_000  # of recordings
@@ -69,7 +69,7 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
 def from_recording(path: Path, transcript: str, locale: str, voice: str = "") -> SpeechTrack:
     """A recording with or without its transcript. Raises MediaError, and InputError when nobody speaks in it."""
     wave = read_audio(path, SAMPLE_RATE)
-    activity = voice_activity(wave)
+    activity = widened(wave, voice_activity(wave))
     if activity.sum() < 100 * SHORTEST:
         raise InputError(f"nobody speaks in {path.name}", code="input.no_speech", next_step="Give a recording of speech.")
     notes: list[str] = []

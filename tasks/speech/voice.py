@@ -1,7 +1,7 @@
 """One utterance of espeak-ng in a process of its own: `python voice.py` reads a request as JSON and answers in one line of JSON and PCM.
 
-The library keeps state between utterances that no call resets, so the same text sounds a little different each time; a fresh process
-always says it the same way. It is also where a text that crashes the library does no harm. Only the standard library and the
+The library keeps state between utterances that no call resets, and seeds its chance by the clock, so the same text would sound a little
+different each time; a fresh process with a seed of its own always says it the same way. It is also where a text that crashes the library does no harm. Only the standard library and the
 wheel that carries espeak-ng are imported, so that it starts fast.
 
 Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute)}. Answer: {"voices": {language:
@@ -17,6 +17,7 @@ import espeakng_loader
 
 RETRIEVAL, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 1, 0x0001, 0x0002, 0x8000
 PHONEME, UTF8, END_PAUSE, PACE = 7, 1, 0x1000, 1
+SEED = 1
 
 
 class _Identity(ctypes.Union):
@@ -59,6 +60,8 @@ def speak(library: Any, rate: int, request: dict[str, Any]) -> tuple[dict[str, A
     if all(library.espeak_SetVoiceByName(name.encode()) != 0 for name in request["names"]):
         return {"error": "voice"}, b""
     library.espeak_SetParameter(PACE, request["pace"], 0)
+    library.espeak_ng_SetRandSeed(ctypes.c_long(SEED))
+    ctypes.CDLL(None).srand(SEED)  # parts of the library draw from the C library's numbers
     sound = bytearray()
     marks: list[tuple[float, str]] = []
 
