@@ -33,8 +33,7 @@ def evaluate(grid: Path, portraits: list[Path], *, clips: int = 16, one_shot: in
 
     portraits: pictures of people other than the training speaker; the first frame of every other speaker of the corpus joins them.
     """
-    chosen = clips_of(grid)["validation"]
-    chosen = chosen[:: max(1, len(chosen) // clips)][:clips]
+    chosen = spread(clips_of(grid)["validation"], clips)
     rows = [own_portrait(path) for path in chosen]
     real = float(np.mean([row["real_confidence"] for row in rows]))
     faces = others(grid) | {path.stem: portrait_of(path) for path in portraits}
@@ -52,6 +51,11 @@ def evaluate(grid: Path, portraits: list[Path], *, clips: int = 16, one_shot: in
         "silence_motion_ratio": _mean(silent, "in_silence") / _mean(silent, "in_speech"),
     }
     return {"figures": {k: round(v, 4) for k, v in figures.items()}, "clips": rows, "one_shot": shots, "silence": silent}
+
+
+def spread(paths: list[Path], count: int) -> list[Path]:
+    """So many of the paths, evenly."""
+    return paths[:: max(1, len(paths) // count)][:count]
 
 
 def _mean(rows: list[dict[str, Any]], name: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.avct import LIPS, mouth_pixels, psnr, track
+from benchmarks.avct import LIPS, mouth_pixels, psnr, spread, track
 from models.corpus import clips_of, prepare, read_clip
 from models.faces.crop import Square, cut, face_square
 from models.lipmemory.config import compact
@@ -56,11 +56,6 @@ def evaluate(grid: Path, *, clips: int = 16, others: int | None = None, engine: 
         "unseen_offset_within_1": within(unseen),
     }
     return {"figures": {k: round(v, 4) for k, v in figures.items()}, "clips": own, "cross": cross, "unseen": unseen}
-
-
-def spread(paths: list[Path], count: int) -> list[Path]:
-    """So many of the paths, evenly."""
-    return paths[:: max(1, len(paths) // count)][:count]
 
 
 def mean(rows: list[dict[str, Any]], name: str) -> float:

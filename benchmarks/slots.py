@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from benchmarks.lipmemory import spread
+from benchmarks.avct import spread
 from models.avct.phonemes import PHONES
 from models.avct.transcripts import align_words, read_words
 from models.corpus import clips_of, read_clip
