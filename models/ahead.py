@@ -12,16 +12,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(make: Callable[[Item], Result], items: Iterable[Item], threads: int, each: int = 1) -> Generator[Result]:
+def ahead(make: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
     """`make(item)` of every item, in order, by `threads` threads that are at most one result ahead of their number.
 
-    each: threads of torch's within one of them: more threads of one are faster, but each works in memory of its own. Results hang
-    neither on their number nor on their timing. What `make` raises is raised here, in its place; closing the iterator waits for
-    what is at work and drops the rest.
+    Each thread's own arithmetic is single-threaded, so that a result hangs neither on their number nor on their timing. What
+    `make` raises is raised here, in its place; closing the iterator waits for what is at work and drops the rest.
     """
     numbers, pictures = torch.get_num_threads(), cv2.getNumThreads()
     waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(threads, "ahead", lambda: torch.set_num_threads(each))
+    pool = ThreadPoolExecutor(threads, "ahead", lambda: torch.set_num_threads(1))
     cv2.setNumThreads(1)
     try:
         for item in items:
