@@ -122,7 +122,7 @@ def paper_ratio(filled: Filled, face: Portrait, speech: Speech, frames: int, rou
 def _engine(filled: Filled) -> PaperEngine:
     """An engine of its own: it rearranges the networks that it is given."""
     detector, transformer, generator, audio2pose = copy.deepcopy(filled)
-    return PaperEngine(detector, generator, transformer, audio2pose, exact_pitch=False)
+    return PaperEngine(detector, generator, transformer, lambda: audio2pose, exact_pitch=False)
 
 
 def _worked(call: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:

@@ -8,6 +8,7 @@ is made, in stretches spread evenly over the speech, each streamed as all frames
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from benchmarks.deterministic import Filled
 from infra.settings import get_settings
 from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows, pitch_method
 from models.avct.paper.audio2pose import AudioToPose, in_units
-from models.avct.paper.engine import PaperEngine
+from models.avct.paper.engine import PaperEngine, made_of
 from models.avct.paper.generator import Generator
 from models.avct.paper.keypoints import KeypointDetector
 from models.avct.paper.pose import reference_pose
@@ -64,9 +65,17 @@ def _peak(folder: Path, order: str, length: float, sample: int) -> float:
 
 def _child(folder: Path, order: str, length: str, sample: int) -> None:
     torch.set_num_threads(get_settings().threads)
-    detector, transformer, generator, audio2pose = networks = KeypointDetector(), PaperTransformer(), Generator(), AudioToPose()
+    detector, transformer, generator = networks = KeypointDetector(), PaperTransformer(), Generator()
     for number, module in enumerate(networks):
         module.eval().load_state_dict(load_file(folder / f"{number}.safetensors"))
+
+    def audio2pose() -> AudioToPose:
+        if order == "published":  # its loop makes the network, reads the checkpoint, and copies one into the other
+            network = AudioToPose().eval()
+            network.load_state_dict(load_file(folder / f"{len(networks)}.safetensors"))
+            return network
+        return made_of(AudioToPose, load_file(folder / f"{len(networks)}.safetensors"))
+
     portrait, speech = _kept(folder / f"{length}.npz")
     make = _published if order == "published" else _one_pass
     made = make(detector, transformer, generator, audio2pose, portrait, speech, sample)
@@ -76,7 +85,7 @@ def _child(folder: Path, order: str, length: str, sample: int) -> None:
 
 
 def _one_pass(
-    detector: KeypointDetector, transformer: PaperTransformer, generator: Generator, audio2pose: AudioToPose, portrait: Portrait, speech: Speech, sample: int
+    detector: KeypointDetector, transformer: PaperTransformer, generator: Generator, audio2pose: Callable[[], AudioToPose], portrait: Portrait, speech: Speech, sample: int
 ) -> int:
     engine = PaperEngine(detector, generator, transformer, audio2pose, exact_pitch=pitch_method() == "harvest")
     motion, made = engine.motion(portrait, speech), 0
@@ -89,13 +98,13 @@ def _one_pass(
 
 @torch.inference_mode()
 def _published(
-    detector: KeypointDetector, transformer: PaperTransformer, generator: Generator, audio2pose: AudioToPose, portrait: Portrait, speech: Speech, sample: int
+    detector: KeypointDetector, transformer: PaperTransformer, generator: Generator, audio2pose: Callable[[], AudioToPose], portrait: Portrait, speech: Speech, sample: int
 ) -> int:
     square = published_square(portrait.landmarks, portrait.picture.shape[:2])
     picture = torch.from_numpy(cut(portrait.picture, square, 256)).permute(2, 0, 1)[None].float() / 255
     heard = audio_rows(speech.wave, speech.frames, exact_pitch=pitch_method() == "harvest").reshape(-1, ROWS_PER_FRAME, WIDTH)
     own = torch.from_numpy(draw(reference_pose((square.to_unit(portrait.landmarks) + 1) * 128))).float()[None, None]
-    poses = in_units(audio2pose(own, torch.from_numpy(heard)))[: len(heard)].numpy()
+    poses = in_units(audio2pose()(own, torch.from_numpy(heard)))[: len(heard)].numpy()
     phones = phone_rows(speech.phones, speech.frames)[::ROWS_PER_FRAME]
     made = published.frames(detector, transformer, generator, picture, phones, heard, poses)
     return sum(1 for _ in zip(range(sample), made, strict=False))

@@ -5,12 +5,17 @@
 another matter; models/publish.py turns one into weights, models/imports.py those that other projects published.
 """
 
+import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from safetensors import SafetensorError
 
 from infra.errors import WeightsError
 from infra.settings import get_settings
@@ -70,17 +75,21 @@ def card(engine: str, name: str) -> Card:
     return found
 
 
-def _verified(engine: str, name: str) -> bytes:
-    expected = card(engine, name).sha256
+@contextmanager
+def _opened(engine: str, name: str) -> Iterator[BinaryIO]:
     path = place(engine, name)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            yield file
     except FileNotFoundError as error:
         raise WeightsError(f"weights file {path} is missing", code="weights.missing") from error
-    found = sha256_of(data)  # of the very bytes that are parsed: the file is read once
+    except SafetensorError as error:
+        raise WeightsError(f"weights {engine}/{name} are not safetensors ({error})", code="weights.format") from error
+
+
+def _check(engine: str, name: str, expected: str, found: str) -> None:
     if found != expected:
         raise WeightsError(f"weights {engine}/{name} are not what their card says: expected {expected}, found {found}", code="weights.hash")
-    return data
 
 
 def load(engine: str, name: str) -> dict[str, Any]:
@@ -89,14 +98,28 @@ def load(engine: str, name: str) -> dict[str, Any]:
     Raises WeightsError: weights.missing, weights.no_card, weights.card, weights.name, weights.format, or weights.hash, which names
     the expected and the found SHA-256.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load as parse
 
-    data = _verified(engine, name)
-    try:
+    expected = card(engine, name).sha256
+    with _opened(engine, name) as file:
+        data = file.read()
+        _check(engine, name, expected, sha256_of(data))
         return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in parse(data).items()}
-    except SafetensorError as error:
-        raise WeightsError(f"weights {engine}/{name} are not safetensors ({error})", code="weights.format") from error
+
+
+def mapped(engine: str, name: str) -> dict[str, Any]:
+    """As `load`, for weights that are wanted now and then: float32 tensors that stay in their file, whose pages come into memory as
+    they are read and leave it with the last tensor. The file is hashed and mapped through one handle, so that another cannot take its
+    place in between; who may write into it in place is trusted.
+    """
+    from safetensors.torch import load_file
+
+    expected = card(engine, name).sha256
+    with _opened(engine, name) as file:
+        _check(engine, name, expected, hashlib.file_digest(file, "sha256").hexdigest())
+        handle = Path(f"/proc/self/fd/{file.fileno()}")
+        tensors = load_file(handle if handle.exists() else file.name)
+    return {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
 
 
 def sha256(engine: str, name: str) -> str:
@@ -150,7 +173,8 @@ def verify() -> list[tuple[str, str]]:
         name = path.stem
         try:
             if path.suffix == ".safetensors":
-                _verified(engine, name)
+                with _opened(engine, name) as file:
+                    _check(engine, name, card(engine, name).sha256, hashlib.file_digest(file, "sha256").hexdigest())
             elif path.suffix == ".json":
                 if not path.with_suffix(".safetensors").exists():
                     found.append((f"{engine}/{name}", "a card without its weights file"))

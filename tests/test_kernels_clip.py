@@ -61,7 +61,7 @@ def test_the_compact_preset() -> None:
 def test_the_published_preset() -> None:
     unused = torch.nn.Identity()
     detector, generator = fill(KeypointDetector(), "kp_detector."), fill(Generator(), "generator.")
-    engine = PaperEngine(detector, generator, unused, unused)  # type: ignore[arg-type]  # rendering needs neither
+    engine = PaperEngine(detector, generator, unused, lambda: unused)  # type: ignore[arg-type]  # rendering needs neither
     random = np.random.default_rng(0)
     motion = moving(random.uniform(-0.5, 0.5, (1, 10, 2)).astype(np.float32), np.tile(np.eye(2, dtype=np.float32), (1, 10, 1, 1)), frames=1)
     assert same_frames(engine, portrait_of(170, 200), motion, 0.3) == {"sparse_motion", "dense_warp", "picture_warp"}

@@ -71,7 +71,7 @@ def test_a_clip_in_one_pass_is_the_published_clip() -> None:
     given = vectors("avct_clip")
     assert np.array_equal(np.stack([draw(given["pose"][t]) for t in (0, 6)]), given["pose_picture"])
     detector, transformer, generator, audio2pose = networks()
-    engine = PaperEngine(detector, generator, transformer, audio2pose)
+    engine = PaperEngine(detector, generator, transformer, lambda: audio2pose)
     picture = torch.from_numpy(given["image"])
     with torch.inference_mode():
         source, driving = engine.keypoints(picture, given["phonemes"], given["audio"].reshape(-1, 4, 41), given["pose"])
@@ -89,7 +89,7 @@ def test_one_pass_gives_the_frames_of_the_published_order() -> None:
     picture = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
     detector, transformer, generator, audio2pose = networks()
     before = np.stack(list(published.frames(detector, transformer, generator, picture, phones, rows, poses)))
-    engine = PaperEngine(detector, generator, transformer, audio2pose)
+    engine = PaperEngine(detector, generator, transformer, lambda: audio2pose)
     with torch.inference_mode():
         source, driving = engine.keypoints(picture, phones, rows, poses)
     made = [(frame[0].permute(1, 2, 0) * 255).to(torch.uint8).numpy() for frame, _ in engine.square_frames(picture, relative(source, driving, 0))]
@@ -99,7 +99,7 @@ def test_one_pass_gives_the_frames_of_the_published_order() -> None:
 
 def test_a_portrait_speaks_at_its_own_resolution() -> None:
     detector, transformer, generator, audio2pose = networks()
-    engine, portrait = PaperEngine(detector, generator, transformer, audio2pose, exact_pitch=False), pipeline.portrait()
+    engine, portrait = PaperEngine(detector, generator, transformer, lambda: audio2pose, exact_pitch=False), pipeline.portrait()
     wave = np.concatenate([np.zeros(3200), 0.3 * np.sin(np.arange(6400) * 0.08), np.zeros(3200)]).astype(np.float32)
     speech = Speech(wave, (Phone("AA", 0.2, 0.6),), (np.abs(wave.reshape(-1, 160)).max(1) > 0).astype(np.float32))
     motion = engine.motion(portrait, speech)

@@ -6,7 +6,7 @@ portrait's own resolution are composed as DESIGN.md's decision 5 asks; `square_f
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,14 +43,18 @@ class PaperEngine:
     """The published networks, ready to render. Get it by `load`; not safe to share between threads."""
 
     def __init__(
-        self, detector: KeypointDetector, generator: Generator, transformer: PaperTransformer, audio2pose: AudioToPose,
+        self, detector: KeypointDetector, generator: Generator, transformer: PaperTransformer, audio2pose: Callable[[], AudioToPose],
         weights: tuple[str, ...] = (), *, exact_pitch: bool = True,
     ) -> None:  # fmt: skip
-        self.detector, self.generator, self.transformer, self.audio2pose = detector.eval(), generator.eval(), transformer.eval(), audio2pose.eval()
+        """audio2pose: gives that network with its weights. On a processor it is asked for once a clip and dropped after it, since its
+        168 MiB are of no use to the frames, which are most of the work.
+        """
+        self.detector, self.generator, self.transformer, self.audio2pose = detector.eval(), generator.eval(), transformer.eval(), audio2pose
         self.weights, self.exact_pitch, self.device = weights, exact_pitch, best_device()
         if self.device.type == "cuda":
-            for module in (self.detector, self.generator, self.transformer, self.audio2pose):
+            for module in (self.detector, self.generator, self.transformer):
                 module.to(self.device)
+            self.audio2pose = functools.cache(lambda: audio2pose().to(self.device))
             return
         prepared(self.detector, often=False)
         for module in (self.generator, self.transformer):
@@ -75,8 +79,10 @@ class PaperEngine:
         square = published_square(portrait.landmarks, portrait.picture.shape[:2])
         picture = self._tensor(cut(portrait.picture, square, SIZE))
         rows = audio_rows(speech.wave, frames, exact_pitch=self.exact_pitch).reshape(frames, ROWS_PER_FRAME, WIDTH)
+        give_back()  # what the pitch was found with
         landmarks = (square.to_unit(portrait.landmarks) + 1) * (SIZE / 2)
         poses = self.poses(reference_pose(landmarks), rows)
+        give_back()  # the network that made them
         found = self.keypoints(picture, phone_rows(speech.phones, frames)[::ROWS_PER_FRAME], rows, poses)
         give_back()  # what the renderer has no use for
         if anchor is None:
@@ -86,7 +92,7 @@ class PaperEngine:
     def poses(self, reference: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Head pose [T, 6] of every frame in OpenFace's units, from the reference's own and feature rows [T, 4, 41]."""
         drawn = torch.from_numpy(draw(reference)).float()[None, None]
-        made = self.audio2pose(drawn.to(self.device), torch.from_numpy(rows).to(self.device))
+        made = self.audio2pose()(drawn.to(self.device), torch.from_numpy(rows).to(self.device))
         return in_units(made.cpu())[: len(rows)].numpy()
 
     def keypoints(self, picture: Tensor, phones: np.ndarray, rows: np.ndarray, poses: np.ndarray) -> tuple[Keypoints, Keypoints]:
@@ -163,7 +169,19 @@ def _from_edges(flow: Tensor) -> Tensor:
 def _load() -> PaperEngine:
     facts = checkpoints.card(NAME, "paper-generator").config
     align_corners, exact = bool(facts.get("align_corners", False)), pitch_method() == "harvest"
-    modules = KeypointDetector(), Generator(align_corners=align_corners), PaperTransformer(), AudioToPose()
-    for module, part in zip(modules, PAPER, strict=True):
+    modules = KeypointDetector(), Generator(align_corners=align_corners), PaperTransformer()
+    for module, part in zip(modules, PAPER, strict=False):
         module.load_state_dict(checkpoints.load(NAME, part), strict=True)
-    return PaperEngine(*modules, tuple(checkpoints.sha256(NAME, part) for part in PAPER), exact_pitch=exact)
+    return PaperEngine(*modules, _audio2pose, tuple(checkpoints.sha256(NAME, part) for part in PAPER), exact_pitch=exact)
+
+
+def _audio2pose() -> AudioToPose:
+    return made_of(AudioToPose, checkpoints.mapped(NAME, PAPER[-1]))
+
+
+def made_of(kind: type[AudioToPose], weights: dict[str, Tensor]) -> AudioToPose:
+    """A network that holds these very weights, never a second copy of them."""
+    with torch.device("meta"):
+        network = kind()
+    network.load_state_dict(weights, strict=True, assign=True)
+    return network.eval()
