@@ -12,8 +12,9 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from safetensors import SafetensorError
 
@@ -76,7 +77,7 @@ def card(engine: str, name: str) -> Card:
 
 
 @contextmanager
-def _opened(engine: str, name: str) -> Iterator[BinaryIO]:
+def _opened(engine: str, name: str) -> Iterator[BufferedReader]:
     path = place(engine, name)
     try:
         with path.open("rb") as file:
