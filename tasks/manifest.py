@@ -12,78 +12,19 @@ import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infra.errors import InputError, ManifestError
 from infra.settings import Settings
 from infra.store import fetch, split_url
+from tasks.rows import Defaults, JobRow
 
 LARGEST_BYTES = 32 * 2**20
 MOST_JOBS = 100_000
 MOST_NODES = 2_000_000  # values of a YAML document, aliases followed
 Fault = dict[str, str]
-
-
-class Defaults(BaseModel):
-    """What a job takes where it says nothing itself."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
-
-    engine: Literal["auto", "avct"] = Field("auto", description="What renders. `auto` takes `avct`, the engine of this version.")
-    preset: Literal["compact", "paper"] = Field("compact", description="Size of the engine. `compact` ships with its weights; `paper` needs imported ones.")
-    gate: Literal["standard", "strict"] = Field("standard", description="How well lips and speech must agree to be delivered.")
-    locale: str = Field("", description="Language and region of the speech, as `es-ES`.")
-    portrait: str = Field("", description="Picture of one face: `s3://...` or a path relative to the manifest.")
-    voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
-    consent: str = Field("", description="Reference of the consent record; kept with the job.")
-    seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
-
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _known_engine(cls, value: object) -> object:
-        if value in ("lipmemory", "coherence"):
-            raise PydanticCustomError("engine", "the engine {name} is not in this version|use auto or avct", {"name": str(value)})
-        return value
-
-    @field_validator("locale")
-    @classmethod
-    def _locale(cls, value: str) -> str:
-        if value and not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", value):
-            raise PydanticCustomError("locale", "{name} is not a locale|write language and region, as es-ES", {"name": repr(value[:40])})
-        return value
-
-    @field_validator("portrait", "script", "audio", "transcript", check_fields=False)
-    @classmethod
-    def _place(cls, value: str) -> str:
-        scheme = re.match(r"([a-z][a-z0-9+.-]*)://", value, re.IGNORECASE)
-        if scheme and scheme[1] != "s3":
-            raise PydanticCustomError("place", "{name}:// cannot be read|use s3://bucket/key or a path", {"name": scheme[1]})
-        if any(unicodedata.category(c) in ("Cc", "Cf") for c in value):
-            raise PydanticCustomError("place", "the path holds invisible characters|write it anew")
-        return value
-
-
-class JobRow(Defaults):
-    """One job: a title in a locale, from a portrait and exactly one of `text`, `script` and `audio`."""
-
-    title: str = Field(max_length=200, description="Name of the output; with the locale it is unique in a batch and names the files.")
-    text: str = Field("", max_length=100_000, description="What is said, as plain text.")
-    script: str = Field("", description="A WebVTT or plain-text file with what is said; WebVTT cues start at their times.")
-    audio: str = Field("", description="A recording that is lip-synced as it is.")
-    transcript: str = Field("", description="What the recording says: the words, or a file that ends in .txt or .vtt.")
-
-    @field_validator("title")
-    @classmethod
-    def _title(cls, value: str) -> str:
-        if not value:
-            raise PydanticCustomError("title", "the title is empty|give the output a name")
-        plain = all(unicodedata.category(c)[0] in "LMN" or c in " _-.,()+" for c in value)
-        if not plain or ".." in value or value[0] in ".-" or value[-1] == "." or len(value.encode()) > 180:
-            raise PydanticCustomError("title", "{name} cannot name a file|use letters, digits, spaces and - _ . , ( ) +, 180 bytes at most", {"name": ascii(value[:60])})
-        return value
 
 
 class Manifest(BaseModel):
@@ -238,7 +179,7 @@ def _check_job(number: int, given: object, defaults: dict[str, Any]) -> tuple[Jo
     if isinstance(given.get("title"), str):
         row = f"job {number} ({ascii(given['title'][:40])[1:-1]})"
     faults = _unknown(given, set(JobRow.model_fields), row)
-    fields = {**defaults, **{str(k): v for k, v in given.items() if k in JobRow.model_fields and v is not None}}
+    fields = merged(given, defaults)
     faults += _missing(row, fields)
     try:
         made = JobRow(**fields)
@@ -248,8 +189,24 @@ def _check_job(number: int, given: object, defaults: dict[str, Any]) -> tuple[Jo
     return (None if faults else made), faults
 
 
+def merged(given: dict[Any, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """A job's fields with the defaults it takes; one that names a video takes no default portrait, nor the other way round."""
+    own = {str(k): v for k, v in given.items() if k in JobRow.model_fields and v is not None}
+    other = {"video": "portrait", "portrait": "video"}
+    left = {other[name] for name in other if own.get(name)}
+    return {**{k: v for k, v in defaults.items() if k not in left}, **own}
+
+
 def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
-    faults = [_fault(row, name, f"{name} is missing", "give it in the job or under defaults") for name in ("locale", "portrait") if not fields.get(name)]
+    faults = [] if fields.get("locale") else [_fault(row, "locale", "locale is missing", "give it in the job or under defaults")]
+    if not fields.get("portrait") and not fields.get("video"):
+        faults.append(_fault(row, "portrait", "portrait is missing", "give a portrait, or a video to dub, in the job or under defaults"))
+    elif fields.get("portrait") and fields.get("video"):
+        faults.append(_fault(row, "video", "the job has a portrait and a video", "give one of them"))
+    elif fields.get("video") and fields.get("engine") == "avct":
+        faults.append(_fault(row, "engine", "avct moves a portrait; it cannot dub a video", "use auto or lipmemory"))
+    if fields.get("face") and not fields.get("video"):
+        faults.append(_fault(row, "face", "which face speaks is asked of videos alone", "remove it, or give a video"))
     sources = [name for name in ("text", "script", "audio") if fields.get(name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing to say"
@@ -285,9 +242,6 @@ def _unknown(given: dict[Any, Any], known: set[str], row: str) -> list[Fault]:
     faults = []
     for name in given:
         if name in known:
-            continue
-        if name == "video":
-            faults.append(_fault(row, "video", "re-dubbing of video is not in this version", "give a portrait"))
             continue
         near = difflib.get_close_matches(str(name), sorted(known), 1)
         faults.append(_fault(row, str(name)[:40], "there is no such field", f"did you mean {near[0]}?" if near else f"remove it; known are {', '.join(sorted(known))}"))

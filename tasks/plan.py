@@ -142,8 +142,16 @@ def _look_at_audio(path: Path) -> float:
     return facts.seconds
 
 
+def _look_at_video(path: Path) -> float:
+    from infra.video import inspect
+
+    return inspect(path).seconds
+
+
 LOOKS: dict[str, Callable[[Path], float]] = {
     "portrait": _look_at_portrait,
+    "video": _look_at_video,
+    "face": _look_at_portrait,
     "script": _look_at_script,
     "audio": _look_at_audio,
     "transcript": _look_at_script,
@@ -152,7 +160,9 @@ LOOKS: dict[str, Callable[[Path], float]] = {
 
 def places_of(row: JobRow) -> dict[str, str]:
     """The job's input files by role; a transcript is one when its name ends in .txt or .vtt."""
-    found = {role: getattr(row, role) for role in ROLES if getattr(row, role)}
+    found = {role: getattr(row, role) for role in ROLES if role != "face" and getattr(row, role)}
+    if row.face and row.face.picture:
+        found["face"] = row.face.picture
     if not found.get("transcript", "").lower().endswith(WORDS):
         found.pop("transcript", None)
     return found
@@ -170,11 +180,13 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
         problem = there if isinstance(there, DubwrightError) else looked
         if isinstance(problem, DubwrightError):
             error = error or _of_role(problem, role, place)
-        elif role in ("script", "audio"):
+        elif role == "video" or (role in ("script", "audio") and not row.video):
             seconds = problem
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
+    if row.video:
+        asks.append(dubbing_of(row))
     return Planned(row, "invalid" if error else "made", _hash(asks), inputs, 0.0 if error else seconds, 0.0, error)
 
 
@@ -200,10 +212,18 @@ def _speakable(row: JobRow) -> DubwrightError | None:
     return None
 
 
+def dubbing_of(row: JobRow) -> dict[str, Any]:
+    """What a job asks of the dubbing of its video."""
+    face = row.face.model_dump(mode="json", exclude={"picture"}) if row.face else None
+    return {"length": row.length, "original_sound": row.original_sound, "quiet_shots": row.quiet_shots, "face": face}
+
+
 def _installed(row: JobRow) -> DubwrightError | None:
     """What is wrong where the preset's weights are not there. `compact` ships with its own."""
     if row.preset == "compact":
         return None
+    if engine_of(row) == "lipmemory":
+        return InputError("there are no weights of lipmemory's preset paper", code="input.preset", next_step="Use the preset compact, or train paper yourself.")
     missing = [name for name in PAPER if not checkpoints.place("avct", name).exists()]
     if not missing:
         return None
@@ -215,7 +235,7 @@ def _installed(row: JobRow) -> DubwrightError | None:
 
 def engine_of(row: JobRow) -> str:
     """The engine that `auto` stands for."""
-    return "avct" if row.engine == "auto" else row.engine
+    return row.engine if row.engine != "auto" else "lipmemory" if row.video else "avct"
 
 
 def _hash(value: Any) -> str:
@@ -242,6 +262,7 @@ def spec_of(made: Plan, job: Planned) -> dict[str, Any]:
         "gate": row.gate,
         "seed": row.seed,
         "consent": row.consent,
+        "dubbing": dubbing_of(row) if row.video else None,
         "seconds": round(job.seconds, 2),
         "estimate": round(job.estimate, 2),
         "fault": None if job.error is None else job.error.to_dict() | {"job": job.name},

@@ -13,10 +13,10 @@ from infra.errors import InputError
 from models.corpus import FACE_SIZE, Clip
 from models.faces.crop import Square
 from models.lipmemory import losses
-from models.lipmemory.align import RIGID, similarity
-from models.lipmemory.compose import Drawn, Region, at_source, compose, lower_face, reference_of
+from models.lipmemory.align import RIGID, rigid, similarity
+from models.lipmemory.compose import Drawn, Region, at_source, lower_face, pasted, patch_of, reference_of
 from models.lipmemory.config import LipMemoryConfig, Preset, compact, paper
-from models.lipmemory.engine import LipMemoryEngine, Seen, change_of, tracked
+from models.lipmemory.engine import LipMemoryEngine, Seen, tracked
 from models.lipmemory.mel import chunk_start, chunks, columns, levelled, mel_columns, slaney_filters
 from models.lipmemory.memory import AudioLipMemory
 from models.lipmemory.networks import LipEncoder, QualityDiscriminator, Renderer, SyncExpert, lower_half
@@ -230,11 +230,12 @@ def test_chunks_follow_the_convention() -> None:
     assert [chunk_start(i) for i in range(6)] == [0, 0, 3, 6, 9, 12] == [max(0, int(80 * (i - 1) / 25)) for i in range(6)]
     assert chunk_start(5, 0) == 16
     wave = np.random.default_rng(1).normal(0, 0.1, 16_000).astype(np.float32)
-    mel, made = mel_columns(wave), chunks(wave, 0, 25)
+    mel, made = mel_columns(wave), chunks(wave, np.arange(25) / 25)
     assert made.shape == (25, 80, 16) and np.allclose(made[10], mel[:, 28:44], atol=1e-5)
     assert np.allclose(made[24], mel[:, -16:], atol=1e-5) and np.allclose(made[23], made[24], atol=1e-5)  # the last full chunk again
-    assert np.allclose(chunks(wave, 7, 12), made[7:12], atol=1e-5)
-    assert chunks(wave[:500], 0, 2).shape == (2, 80, 16) and chunks(wave, 3, 3).shape == (0, 80, 16)
+    assert np.allclose(chunks(wave, np.arange(7, 12) / 25), made[7:12], atol=1e-5)
+    assert np.allclose(chunks(wave, np.arange(0, 1, 1 / 50))[::2], made, atol=1e-5)  # at any other rate the same moments sound the same
+    assert chunks(wave[:500], np.arange(2) / 25).shape == (2, 80, 16) and chunks(wave, np.zeros(0)).shape == (0, 80, 16)
 
 
 def test_loudness_does_not_matter() -> None:
@@ -268,7 +269,7 @@ def test_pixels_outside_the_mask_are_bit_identical() -> None:
     picture, marks, square = face()
     before = picture.copy()
     drawn = Drawn(np.random.default_rng(1).random((64, 128, 3)).astype(np.float32))
-    frame = compose(picture, marks, square, drawn, reference_of(picture, marks, square), np.eye(2, 3))
+    frame = pasted(picture, patch_of(picture, marks, square, drawn, reference_of(picture, marks, square), np.eye(2, 3)))
     region = Region.of(square, picture.shape)
     mask = np.zeros(picture.shape[:2], np.float32)
     mask[region.rows, region.columns] = lower_face(marks, square, region)
@@ -284,7 +285,7 @@ def test_a_face_that_leaves_the_picture(shift: tuple[float, float]) -> None:
     marks[:, :2] += shift
     moved = Square(square.x + shift[0], square.y + shift[1], square.side)
     drawn = Drawn(np.ones((64, 128, 3), np.float32))
-    frame = compose(picture, marks, moved, drawn, reference_of(picture, marks, moved), np.eye(2, 3))
+    frame = pasted(picture, patch_of(picture, marks, moved, drawn, reference_of(picture, marks, moved), np.eye(2, 3)))
     assert frame.shape == picture.shape and (max(map(abs, shift)) < 300) == (frame != picture).any()
 
 
@@ -323,16 +324,16 @@ def test_frames_out_are_frames_in_and_faceless_ones_pass_through(engine: LipMemo
 
 
 def test_no_lip_moves_where_nobody_speaks(engine: LipMemoryEngine) -> None:
-    silent = torch.cat(list(engine.hear(speech(1.0, loud=False), 30)))
+    silent = torch.cat(list(engine.hear(speech(1.0, loud=False), np.arange(30) / 25)))
     assert len(silent) == 30 and (silent == silent[0]).all()
-    quiet_end = torch.cat(list(engine.hear(speech(1.0), 60)))  # the picture goes on after the speech
+    quiet_end = torch.cat(list(engine.hear(speech(1.0), np.arange(60) / 25)))  # the picture goes on after the speech
     assert (quiet_end[40:] == silent[0]).all() and not torch.equal(quiet_end[10], quiet_end[11])
 
 
 def test_long_speech_is_heard_in_pieces_as_in_one(engine: LipMemoryEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = torch.cat(list(engine.hear(speech(2.0), 50)))
+    whole = torch.cat(list(engine.hear(speech(2.0), np.arange(50) / 25)))
     monkeypatch.setattr("models.lipmemory.engine.HEARD", 7)
-    assert torch.allclose(torch.cat(list(engine.hear(speech(2.0), 50))), whole, atol=1e-5)
+    assert torch.allclose(torch.cat(list(engine.hear(speech(2.0), np.arange(50) / 25))), whole, atol=1e-5)
 
 
 def test_a_moved_face_finds_its_reference() -> None:
@@ -340,7 +341,11 @@ def test_a_moved_face_finds_its_reference() -> None:
     seen = next(tracked([picture], marks[None]))
     assert seen.square is not None and abs(seen.square.x - 120) < 2
     away = marks + np.array([7, -4, 0], np.float32)
-    assert np.allclose(change_of(away, reference_of(picture, marks, square)), [[1, 0, -7], [0, 1, 4]], atol=1e-3)
+    reference = reference_of(picture, marks, square)
+    change = similarity(rigid(away)[None], rigid(reference.landmarks)[None])[0]
+    kept = marks[0, :2] - reference.landmarks[0, :2]  # where the part that is kept begins
+    assert np.allclose(change, [[1, 0, -7 - kept[0]], [0, 1, 4 - kept[1]]], atol=1e-3)
+    assert np.array_equal(reference.picture, picture[int(kept[1]) :, int(kept[0]) :][: reference.picture.shape[0], : reference.picture.shape[1]])
 
 
 # training

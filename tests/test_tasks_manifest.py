@@ -46,7 +46,7 @@ def test_every_fault_of_every_row_at_once(tmp_path: Path) -> None:
             {"title": "a", "locale": "es-ES", "portrait": "http://x/p.png", "text": "x", "script": "y"},
             {"titel": "b"},
             7,
-            {"title": "c", "locale": "!!", "portrait": "p", "text": "x", "seed": -1, "engine": "lipmemory"},
+            {"title": "c", "locale": "!!", "portrait": "p", "text": "x", "seed": -1, "engine": "coherence"},
         ],
     }
     rows = {(fault["row"].split(" (")[0], fault["field"]) for fault in faults(tmp_path, tree)}
@@ -65,7 +65,13 @@ def test_a_near_match_is_named(tmp_path: Path) -> None:
     ("job", "field", "part"),
     [
         ({"engine": "coherence"}, "engine", "not in this version"),
-        ({"video": "x.mp4"}, "video", "not in this version"),
+        ({"portrait": "p.png", "video": "x.mp4"}, "video", "a portrait and a video"),
+        ({"portrait": None, "video": "x.mp4", "engine": "avct"}, "engine", "cannot dub"),
+        ({"face": {"point": [0.5, 0.5]}}, "face", "videos alone"),
+        ({"face": {"point": [0.5, 0.5], "picture": "p"}}, "face", "in one way"),
+        ({"face": {"boxes": [{"at": 1, "box": [0.5, 0, 0.4, 1]}]}}, "face", "empty"),
+        ({"face": "{no json"}, "face", "not JSON"),
+        ({"length": "squeeze"}, "length", "not one of"),
         ({"transcript": "x"}, "transcript", "belongs to a recording"),
         ({"audio": "x.wav"}, "audio", "text and audio"),
         ({"text": ""}, "text", "nothing to say"),

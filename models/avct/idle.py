@@ -49,6 +49,14 @@ def speaking_frames(activity: np.ndarray, frames: int) -> np.ndarray:
     return np.clip(smooth(wider.astype(np.float64)[:, None], 2)[:, 0], 0, 1)
 
 
+def speaking_at(activity: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """`speaking_frames` for pictures at rising times [T], in seconds, of any rate: interpolated between frames at 25 a second."""
+    if not len(times):
+        return np.zeros(0)
+    frames = int(times[-1] * FRAME_RATE) + 2
+    return np.interp(times * FRAME_RATE, np.arange(frames), speaking_frames(activity, frames))
+
+
 def emphasised(values: np.ndarray, anchor: int, gain: float) -> np.ndarray:
     """Head-frame motion [T, K, 2] whose mouth, chin and jaw move `gain` times as far from where they are at the anchor."""
     values = values.copy()

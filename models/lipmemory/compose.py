@@ -13,6 +13,7 @@ import numpy as np
 from models.faces.crop import Square, cut
 
 MARGIN, VIEW = 1.25, 160  # what the network sees of a reference: its face square grown, at this many pixels (as in training)
+KEPT = 1.7  # what is kept of a reference's picture: its face square, grown
 FEATHER = 0.09  # width of the mask's fade, as a part of the square's side
 CHIN = 0.05  # how far below the landmarks the mask reaches, as a part of the side: a chin may come down
 NOSE = 0.02  # where, in half sides below the square's middle, the mask begins
@@ -35,6 +36,16 @@ class Drawn:
     painted: np.ndarray
     alpha: np.ndarray | None = None
     flow: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A redrawn part of a picture: made uint8 RGB [h, w, 3], how much of each pixel it is, float32 [h, w], and its corner."""
+
+    made: np.ndarray
+    mask: np.ndarray
+    top: int
+    left: int
 
 
 @dataclass(frozen=True)
@@ -101,31 +112,38 @@ def matched(made: np.ndarray, real: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return made + (real[rim].mean(0) - made[rim].mean(0)) if rim.any() else made
 
 
-def pasted(picture: np.ndarray, made: np.ndarray, mask: np.ndarray, region: Region) -> np.ndarray:
-    """The picture uint8 [H, W, 3] with a drawing [h, w, 3] in a region by a mask [h, w]; where the mask is 0, bit for bit as it was."""
-    frame = picture.copy()
+def patch_of(picture: np.ndarray, landmarks: np.ndarray, square: Square, drawn: Drawn, reference: Reference, change: np.ndarray) -> Patch:
+    """A drawn lower face as the patch that it is of the picture uint8 RGB [H, W, 3]; an empty one where the face lies outside of it."""
+    region = Region.of(square, picture.shape)
+    mask = lower_face(landmarks, square, region)
     if region.empty:
-        return frame
+        return Patch(np.zeros((*mask.shape, 3), np.uint8), mask, 0, 0)
     real = picture[region.rows, region.columns].astype(np.float32)
-    blended = real + mask[..., None] * (matched(made, real, mask) - real)
-    frame[region.rows, region.columns] = np.where(mask[..., None] > 0, np.clip(np.rint(blended), 0, 255), real).astype(np.uint8)
+    made = matched(at_source(drawn, region, square, reference, change), real, mask)
+    return Patch(np.clip(np.rint(made), 0, 255).astype(np.uint8), mask, region.rows.start, region.columns.start)
+
+
+def pasted(picture: np.ndarray, patch: Patch) -> np.ndarray:
+    """The picture uint8 RGB [H, W, 3] with a patch; where its mask is 0, bit for bit as it was."""
+    frame = picture.copy()
+    height, width = patch.mask.shape
+    under = frame[patch.top : patch.top + height, patch.left : patch.left + width]
+    mask = patch.mask[..., None]
+    blended = under + mask * (patch.made - under.astype(np.float32))
+    under[:] = np.where(mask > 0, np.clip(np.rint(blended), 0, 255), under).astype(np.uint8)
     return frame
 
 
-def compose(
-    picture: np.ndarray, landmarks: np.ndarray, square: Square, drawn: Drawn, reference: Reference, change: np.ndarray
-) -> np.ndarray:
-    """One frame of a re-dub: the picture uint8 RGB [H, W, 3], its face's lower half redrawn."""
-    region = Region.of(square, picture.shape)
-    if region.empty:
-        return picture.copy()
-    made = at_source(drawn, region, square, reference, change)
-    return pasted(picture, made, lower_face(landmarks, square, region), region)
-
-
 def reference_of(picture: np.ndarray, landmarks: np.ndarray, square: Square) -> Reference:
-    """A reference from a picture uint8 RGB [H, W, 3] with the landmarks and the face square of its face."""
-    return Reference(picture, landmarks, square, cut(picture, square.grown(MARGIN), VIEW))
+    """A reference from a picture uint8 RGB [H, W, 3] with the landmarks and the face square of its face; it keeps the face alone."""
+    around = square.grown(KEPT)
+    width, height = picture.shape[1], picture.shape[0]
+    left, top = (int(np.clip(middle - around.side / 2, 0, most - 1)) for middle, most in ((around.x, width), (around.y, height)))
+    right, bottom = (max(first + 1, int(middle + around.side / 2) + 1) for first, middle in ((left, around.x), (top, around.y)))
+    kept = picture[top:bottom, left:right].copy()
+    moved = landmarks.copy()
+    moved[:, :2] -= (left, top)
+    return Reference(kept, moved, Square(square.x - left, square.y - top, square.side), cut(picture, square.grown(MARGIN), VIEW))
 
 
 def seen_reference(reference: Reference, square: Square, change: np.ndarray, size: int) -> np.ndarray:

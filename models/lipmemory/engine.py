@@ -6,7 +6,7 @@ face passes through as it is. Everything streams; nothing grows with length but 
 
 import functools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from models import checkpoints
-from models.avct.idle import speaking_frames
+from models.avct.idle import speaking_at
 from models.avct.keypoints import from_landmarks, mouth_opening
 from models.avct.layers import fuse
 from models.corpus import smooth
 from models.faces.crop import Square, cut, face_square
 from models.lipmemory.align import rigid, similarity
-from models.lipmemory.compose import Drawn, Reference, compose, reference_of, seen_reference
+from models.lipmemory.compose import Drawn, Patch, Reference, pasted, patch_of, reference_of, seen_reference
 from models.lipmemory.config import compact
 from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, levelled
 from models.lipmemory.networks import Renderer
-from models.types import Speech
+from models.types import FRAME_RATE, Speech
 
 NAME = "lipmemory"
 PART = "compact"
@@ -35,11 +35,14 @@ EMPHASIS = 1.4  # regression draws movement towards its mean: what is heard is t
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture uint8 RGB [H, W, 3] and the face in it: landmarks [478, 3] and its square, in pixels; None where there is no face."""
+    """A picture uint8 RGB [H, W, 3] and the face in it that is redrawn: landmarks [478, 2 or 3] and its square, in pixels; None where
+    there is no such face. reference: what gives that face its skin and teeth.
+    """
 
     picture: np.ndarray
     landmarks: np.ndarray | None = None
     square: Square | None = None
+    reference: Reference | None = None
 
 
 class LipMemoryEngine:
@@ -67,57 +70,61 @@ class LipMemoryEngine:
         return reference_of(picture, landmarks, face_square(landmarks))
 
     @torch.inference_mode()
-    def hear(self, speech: Speech, frames: int, emphasis: float = EMPHASIS) -> Iterator[Tensor]:
-        """What each of `frames` frames is drawn from [1, C]. Where nobody speaks it is silence's, the same every time: the mouth
-        closes and stays; so it does after the speech's end. emphasis: how much further from silence than heard.
+    def hear(self, speech: Speech, times: np.ndarray, emphasis: float = EMPHASIS) -> Iterator[Tensor]:
+        """What the pictures shown at each of `times` [T], in seconds of the speech, are drawn from [1, C].
+
+        Where nobody speaks it is silence's, the same every time: the mouth closes and stays; so it does after the speech's end.
+        emphasis: how much further from silence than heard.
         """
         wave = levelled(speech.wave)
-        speaking = torch.from_numpy(speaking_frames(speech.activity, frames)).float()[:, None]
+        speaking = torch.from_numpy(speaking_at(speech.activity, times)).float()[:, None]
         rest = self.renderer.hear(torch.full((1, 1, BANDS, CHUNK), -REACH))
-        for first in range(0, frames, HEARD):
-            last = min(first + HEARD, frames)
-            share = speaking[first:last]
-            told = self.renderer.hear(torch.from_numpy(chunks(wave, first, last))[:, None]) if share.any() else rest
+        for first in range(0, len(times), HEARD):
+            share = speaking[first : first + HEARD]
+            told = self.renderer.hear(torch.from_numpy(chunks(wave, times[first : first + HEARD]))[:, None]) if share.any() else rest
             yield from (rest + emphasis * share * (told - rest)).split(1)
 
     def frames(
         self, faces: Iterable[Seen], reference: Reference, speech: Speech, frames: int, emphasis: float = EMPHASIS
     ) -> Iterator[np.ndarray]:
-        """Pictures uint8 RGB [H, W, 3], one for each of `frames` faces, whose lower faces are drawn for the speech.
+        """Pictures uint8 RGB [H, W, 3] at 25 a second, one for each of `frames` faces, whose lower faces are drawn for the speech.
 
         Pixels outside the lower face, and pictures without a face, are as they were.
         """
-        several, features = iter(faces), self.hear(speech, frames, emphasis)
+        several = (replace(seen, reference=reference) for seen in faces)
+        for seen, patch in self.patches(several, speech, np.arange(frames) / FRAME_RATE, emphasis):
+            yield seen.picture if patch is None else pasted(seen.picture, patch)
+
+    def patches(
+        self, faces: Iterable[Seen], speech: Speech, times: np.ndarray, emphasis: float = EMPHASIS
+    ) -> Iterator[tuple[Seen, Patch | None]]:
+        """Each face, with the lower face that is drawn for what is said at its time [T], in seconds; None where there is no face."""
+        several, features = iter(faces), self.hear(speech, times, emphasis)
         while group := list(islice(several, BATCH)):
             fused = torch.cat(list(islice(features, len(group))))
-            shown = [i for i, seen in enumerate(group) if seen.landmarks is not None and seen.square is not None]
-            changes = [change_of(group[i].landmarks, reference) for i in shown]
-            made = self.draw([group[i] for i in shown], reference, changes, fused[shown]) if shown else []
-            drawn = dict(zip(shown, zip(made, changes, strict=True), strict=True))
-            for i, seen in enumerate(group):
-                if i not in drawn:
-                    yield seen.picture
-                    continue
-                assert seen.landmarks is not None and seen.square is not None
-                yield compose(seen.picture, seen.landmarks, seen.square, drawn[i][0], reference, drawn[i][1])
+            shown = [i for i, seen in enumerate(group) if seen.landmarks is not None]
+            drawn = dict(zip(shown, self.draw([group[i] for i in shown], fused[shown]), strict=True)) if shown else {}
+            yield from ((seen, drawn.get(i)) for i, seen in enumerate(group))
 
     @torch.inference_mode()
-    def draw(self, faces: list[Seen], reference: Reference, changes: list[np.ndarray], fused: Tensor) -> list[Drawn]:
-        """Lower faces drawn for fused features [N, C] of as many faces."""
-        squares = [seen.square for seen in faces if seen.square is not None]
-        target = _tensor([cut(seen.picture, square, self.size) for seen, square in zip(faces, squares, strict=True)])
-        before = _tensor([seen_reference(reference, square, change, self.size) for square, change in zip(squares, changes, strict=True)])
+    def draw(self, faces: list[Seen], fused: Tensor) -> list[Patch]:
+        """Lower faces drawn for fused features [N, C] of as many faces that are there."""
+        placed = [_placed(seen) for seen in faces]
+        changes = [similarity(rigid(marks)[None], rigid(reference.landmarks)[None])[0] for marks, _, reference in placed]
+        target = _tensor([cut(seen.picture, square, self.size) for seen, (_, square, _) in zip(faces, placed, strict=True)])
+        before = _tensor([seen_reference(ref, square, change, self.size) for (_, square, ref), change in zip(placed, changes, strict=True)])
         made = self.renderer.draw(fused, self.renderer.look(target, before), before)
         painted = (made.painted.flip(1).permute(0, 2, 3, 1).numpy() + 1) / 2
-        if made.alpha is None or made.flow is None:
-            return [Drawn(picture) for picture in painted]
-        return [Drawn(*parts) for parts in zip(painted, made.alpha[:, 0].numpy(), made.flow.numpy(), strict=True)]
+        drawn = [Drawn(picture) for picture in painted]
+        if made.alpha is not None and made.flow is not None:
+            drawn = [Drawn(*parts) for parts in zip(painted, made.alpha[:, 0].numpy(), made.flow.numpy(), strict=True)]
+        several = zip(faces, placed, drawn, changes, strict=True)
+        return [patch_of(seen.picture, marks, square, one, ref, change) for seen, (marks, square, ref), one, change in several]
 
 
-def change_of(landmarks: np.ndarray | None, reference: Reference) -> np.ndarray:
-    """The similarity [2, 3] that takes a target's pixels to the reference's, by what speech does not move."""
-    assert landmarks is not None
-    return similarity(rigid(landmarks)[None], rigid(reference.landmarks)[None])[0]
+def _placed(seen: Seen) -> tuple[np.ndarray, Square, Reference]:
+    assert seen.landmarks is not None and seen.square is not None and seen.reference is not None
+    return seen.landmarks, seen.square, seen.reference
 
 
 def tracked(pictures: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[Seen]:

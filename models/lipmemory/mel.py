@@ -75,10 +75,13 @@ def chunk_start(frame: int, lead: int = LEAD) -> int:
     return max(0, int(COLUMN_RATE * (frame - lead) / FRAME_RATE))
 
 
-def chunks(wave: np.ndarray, first: int, last: int, lead: int = LEAD) -> np.ndarray:
-    """What frames first..last of a wave hear: float32 [last - first, 80, 16]; the tail repeats the last full chunk."""
+def chunks(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """What pictures at rising times [T], in seconds, hear of a wave: float32 [T, 80, 16]; the tail repeats the last full chunk.
+
+    At 25 pictures a second these are `chunk_start`'s chunks, at any other rate those that start at the same distance.
+    """
     total = columns(len(wave))
-    starts = np.minimum([chunk_start(frame, lead) for frame in range(first, last)], max(0, total - CHUNK)).astype(int)
+    starts = np.floor(COLUMN_RATE * (times - LEAD / FRAME_RATE) + 1e-6).clip(0, max(0, total - CHUNK)).astype(int)
     if not len(starts):
         return np.zeros((0, BANDS, CHUNK), np.float32)
     mels = mel_columns(wave, int(starts[0]), int(starts[-1]) + CHUNK)

@@ -30,7 +30,7 @@ def addresses(renderer: Renderer, heard: Iterable[tuple[np.ndarray, tuple[Phone,
     total, count = np.zeros((len(PHONES), renderer.config.slots)), np.zeros(len(PHONES), int)
     for wave, phones in heard:
         frames = len(wave) * FRAME_RATE // SAMPLE_RATE
-        address = renderer.recall(renderer.audio(torch.from_numpy(chunks(levelled(wave), 0, frames))[:, None])).address
+        address = renderer.recall(renderer.audio(torch.from_numpy(chunks(levelled(wave), np.arange(frames) / FRAME_RATE))[:, None])).address
         names = phone_of_frames(phones, frames)
         np.add.at(total, names, address.numpy())
         np.add.at(count, names, 1)
