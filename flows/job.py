@@ -67,7 +67,7 @@ def _seen(work: Work, error: BaseException) -> dict[str, str]:
 
 
 def _run(work: Work) -> str:
-    from tasks import prepare, publish
+    from tasks import prepare, publish, redub
     from tasks.ingest import ingest
     from tasks.judge import gate, score
     from tasks.motion import move, next_take
@@ -77,11 +77,17 @@ def _run(work: Work) -> str:
     if work.spec.get("fault"):
         return _refuse(work)
     _stage(work, "speech", prepare.speech)
-    _stage(work, "faces", prepare.faces)
+    if "video" in work.inputs:
+        _stage(work, "tracks", redub.track)
+        _stage(work, "cast", redub.cast)
+        making = (("render", redub.render),)
+    else:
+        _stage(work, "faces", prepare.faces)
+        making = (("motion", move), ("render", render))
     while len(work.takes) < work.settings.max_takes:
         take = next_take(work)
-        _stage(work, "motion", move, take)
-        _stage(work, "render", render, take)
+        for name, call in making:
+            _stage(work, name, call, take)
         _stage(work, "score", score, take)
         _stage(work, "gate", gate, take)
         work.takes.append(take)

@@ -1,13 +1,16 @@
 """Judge: score a take's video as it would be delivered, let the gate decide, and enter the take into the ledger."""
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 from db import ledger
 from infra.telemetry import machine
 from infra.version import code_version, source_hash
 from models.types import SyncScore
-from tasks.gate import Thresholds, Verdict, decide, load_thresholds, weak_stretches
+from tasks.gate import Kind, Thresholds, Verdict, decide, load_thresholds, weak_stretches
 from tasks.stages import Take, Work, keep
+from tasks.tracks import TrackFile
 from tasks.values import load_score, save_score, score_tree
 
 
@@ -15,14 +18,20 @@ def score(work: Work, take: Take) -> None:
     """Fill the take's score, from the encoded file. Raises MediaError."""
     from models import checkpoints
     from tasks.score import score_video
+    from tasks.score_dub import score_dubbed
 
-    video = take.made["render"]
+    video, dubbed = take.made["render"], "video" in work.inputs
     asks = {
-        "code": source_hash("models/syncnet", "models/faces", "tasks/score.py", "tasks/values.py", "infra/media.py"),
+        "code": source_hash("models/syncnet", "models/faces", "tasks/score.py", "tasks/score_dub.py", "tasks/values.py", "infra/media.py", "infra/video.py"),
         "scorer": checkpoints.sha256("syncnet", "compact"),
         "video": video.sha256,
+        "tracks": work.made["cast"].sha256 if dubbed else None,
     }
-    take.made["score"] = keep(work, "score", "score.json", asks, ((video.sha256, "render"),), lambda path: save_score(path, score_video(video.path)))
+
+    def scored(path: Path) -> None:
+        save_score(path, score_dubbed(video.path, *_redrawn(work)) if dubbed else score_video(video.path))
+
+    take.made["score"] = keep(work, "score", "score.json", asks, ((video.sha256, "render"),), scored)
     take.score = load_score(take.made["score"].path)
 
 
@@ -32,7 +41,22 @@ def gate(work: Work, take: Take) -> None:
     stored = ledger.latest_calibration(work.database, take.score.scorer)
     thresholds = Thresholds.from_dict(stored) if stored else load_thresholds()
     take.verdict = strict(decide(take.score, thresholds), take.score) if work.spec["gate"] == "strict" else decide(take.score, thresholds)
+    take.verdict = doubted(take.verdict, work.cast)
     take.take_id = ledger.record_take(work.database, work.lease, _record(work, take), _verdict(take))
+
+
+def _redrawn(work: Work) -> tuple[TrackFile, dict[tuple[int, int], int]]:
+    """The job's tracks, and which track's face was redrawn in which pictures."""
+    assert work.tracks is not None and work.cast is not None
+    return work.tracks, {(span["first"], span["last"]): span["track"] for span in work.cast["spans"] if span["track"] is not None}
+
+
+def doubted(verdict: Verdict, cast: dict[str, Any] | None) -> Verdict:
+    """A verdict on a re-dub whose speaker was guessed: a person should look, however well the lips agree."""
+    if not cast or not cast["ambiguous"]:
+        return verdict
+    found: Kind = "flag" if verdict.verdict == "pass" else verdict.verdict
+    return dataclasses.replace(verdict, verdict=found, reasons=(*verdict.reasons, f"who speaks is not certain: {cast['ambiguous']}"))
 
 
 def strict(verdict: Verdict, score: SyncScore) -> Verdict:
@@ -48,9 +72,10 @@ def strict(verdict: Verdict, score: SyncScore) -> Verdict:
 def weights_of(work: Work) -> tuple[dict[str, str], ...]:
     """The weights files that engine and scorer use, as the ledger keeps them."""
     from models import checkpoints
-    from tasks.motion import engine
+    from tasks import engines
 
-    used = set(engine(work.lease.engine, work.lease.preset).weights) | {checkpoints.sha256("syncnet", "compact")}
+    rendered = engines.weights_of(work.lease.engine, work.lease.preset, video="video" in work.inputs)
+    used = set(rendered) | {checkpoints.sha256("syncnet", "compact")}
     return tuple(
         {"sha256": c.sha256, "engine": c.engine, "name": c.name, "licence": c.licence, "licence_class": c.licence_class}
         for c in checkpoints.cards()
@@ -59,10 +84,10 @@ def weights_of(work: Work) -> tuple[dict[str, str], ...]:
 
 
 def _record(work: Work, take: Take) -> ledger.TakeRecord:
-    assert take.motion is not None and work.speech is not None
+    assert work.speech is not None
     parameters = {
-        "seed": take.seed, "anchor": take.motion.anchor, "frames": take.motion.frames, "fps": 25, "locale": work.lease.locale, "voice": work.spec["voice"],
-        "text": work.spec["text"], "consent": work.spec["consent"], "notes": list(work.speech.speech.notes), "gate": work.spec["gate"],
+        "seed": take.seed, **take.parameters, "locale": work.lease.locale, "voice": work.spec["voice"], "text": work.spec["text"],
+        "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
     }  # fmt: skip
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")

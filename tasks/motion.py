@@ -1,13 +1,12 @@
 """Motion: a portrait and speech to driving keypoints, by the job's engine. The second take stands on another anchor and seed."""
 
-import functools
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
-from infra.settings import get_settings
 from infra.version import source_hash
-from models.types import Motion
+from models.types import FRAME_RATE, Motion
+from tasks.engines import mover
 from tasks.stages import Take, Work, keep
 from tasks.values import load_motion, save_motion
 
@@ -16,28 +15,13 @@ APART = 12  # frames that the second take's anchor lies away from the first one'
 ALIKE = 0.01  # in widths of the face: openings of the mouth that count as the same
 
 
-@functools.cache
-def engine(name: str, preset: str) -> Any:
-    """The engine, loaded once a process, with as many threads as the settings allow. Raises WeightsError."""
-    import torch
-
-    from models.avct.engine import AvctEngine
-
-    torch.set_num_threads(get_settings().threads)
-    if name != "avct":
-        raise ValueError(f"there is no engine {name!r}")
-    if preset == "paper":
-        from models.avct.paper.engine import PaperEngine
-
-        return PaperEngine.load()
-    return AvctEngine.load(preset)
-
-
 def move(work: Work, take: Take) -> None:
     """Fill the take's motion."""
     assert work.speech is not None and work.portrait is not None
-    made = engine(work.lease.engine, work.lease.preset)
+    made = mover(work.lease.engine, work.lease.preset)
     speech, portrait = work.speech.speech, work.portrait
+    if work.lease.engine == "lipmemory":  # the head moves with what is said, and lips that rest are drawn over
+        speech = replace(speech, phones=(), activity=np.zeros_like(speech.activity))
     asks = {
         "code": source_hash("models/avct", "models/faces", "tasks/motion.py"),
         "weights": list(made.weights),
@@ -46,12 +30,14 @@ def move(work: Work, take: Take) -> None:
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "seed": take.seed,
         "anchor": take.anchor,
+        "idle": work.lease.engine == "lipmemory",
     }
     take.made["motion"] = keep(
         work, "motion", "motion.npz", asks, work.sources("speech", "faces", "portrait"),
         lambda path: save_motion(path, made.motion(portrait, speech, seed=take.seed, anchor=take.anchor)),
     )  # fmt: skip
     take.motion = load_motion(take.made["motion"].path)
+    take.parameters = {"anchor": take.motion.anchor, "frames": take.motion.frames, "fps": FRAME_RATE}
 
 
 def next_take(work: Work) -> Take:

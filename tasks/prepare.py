@@ -13,19 +13,33 @@ def speech(work: Work) -> None:
     spec = work.spec
     asks = {
         "code": source_hash("tasks/speech", "tasks/scripts.py", "tasks/values.py", "models/avct/phonemes.py"),
-        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role != "portrait"},
+        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role not in ("portrait", "face")},
         "text": spec["text"],
         "transcript": spec["transcript"],
         "locale": work.lease.locale,
         "voice": spec["voice"],
     }
-    sources = work.sources("script", "audio", "transcript")
+    if "video" in work.inputs:
+        asks["length"] = spec["dubbing"]["length"]
+    sources = work.sources("script", "audio", "transcript", "video")
     work.made["speech"] = keep(work, "speech", "speech.npz", asks, sources, lambda path: save_speech(path, make_speech(work)))
     work.speech = load_speech(work.made["speech"].path)
 
 
 def make_speech(work: Work) -> SpeechTrack:
-    """The job's speech from its inputs."""
+    """The job's speech from its inputs; for a video fitted to its length, as the notes tell."""
+    found = spoken(work)
+    if "video" not in work.inputs:
+        return found
+    from infra.video import inspect
+
+    from tasks.speech.fit import fitted
+
+    return fitted(found, inspect(work.inputs["video"]).seconds, work.spec["dubbing"]["length"])[0]
+
+
+def spoken(work: Work) -> SpeechTrack:
+    """The job's speech as it is spoken or recorded."""
     from tasks.speech import from_recording, synthesise
 
     spec, locale = work.spec, work.lease.locale

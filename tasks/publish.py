@@ -29,14 +29,14 @@ def _files(made: Delivered) -> dict[str, str]:
 
 def facts(work: Work, take: Take) -> dict[str, Any]:
     """What the sidecar says of a take; nothing in it changes from one delivery of it to the next."""
-    assert take.motion is not None and take.score is not None and work.speech is not None
+    assert take.score is not None and work.speech is not None
     thresholds = take.verdict.thresholds
     return {
         "engine": work.lease.engine,
         "preset": work.lease.preset,
         "take": take.number,
-        "parameters": {"seed": take.seed, "anchor": take.motion.anchor, "frames": take.motion.frames, "fps": 25, "voice": work.spec["voice"]},
-        "notes": list(work.speech.speech.notes),
+        "parameters": {"seed": take.seed, **take.parameters, "voice": work.spec["voice"]},
+        "notes": [*work.speech.speech.notes, *take.notes],
         "verdict": take.verdict.verdict,
         "reasons": list(take.verdict.reasons),
         "score": _brief(take.score),

@@ -1,14 +1,18 @@
 """Render: a take's motion to frames and, with the speech, to the MP4 that is scored and may be delivered. Streams."""
 
 import time
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from infra.media import VideoWriter
 from infra.version import source_hash
-from models.types import FRAME_RATE
+from models.types import FRAME_RATE, Motion, Portrait
 from tasks import progress
-from tasks.motion import engine
+from tasks.engines import engine, mover, weights_of
 from tasks.stages import Take, Work, keep
 
 WINDOW = 250  # frames that the ledger counts as one window
@@ -17,11 +21,10 @@ WINDOW = 250  # frames that the ledger counts as one window
 def render(work: Work, take: Take) -> None:
     """Fill the take's video."""
     assert work.portrait is not None and take.motion is not None
-    made = engine(work.lease.engine, work.lease.preset)
     settings = work.settings
     asks = {
-        "code": source_hash("models/avct", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
-        "weights": list(made.weights),
+        "code": source_hash("models/avct", "models/lipmemory", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
+        "weights": list(weights_of(work.lease.engine, work.lease.preset, video=False)),
         "motion": take.made["motion"].sha256,
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "speech": work.made["speech"].sha256,
@@ -35,7 +38,7 @@ def render(work: Work, take: Take) -> None:
 
 def _write(work: Work, take: Take, path: Path) -> None:
     assert work.portrait is not None and take.motion is not None and work.speech is not None
-    made, settings, total = engine(work.lease.engine, work.lease.preset), work.settings, take.motion.frames
+    settings, total = work.settings, take.motion.frames
     sound = work.folder / "sound.wav"
     work.speech.write(sound)
     height, width = work.portrait.picture.shape[:2]
@@ -43,7 +46,7 @@ def _write(work: Work, take: Take, path: Path) -> None:
     started = time.perf_counter()
     rate = Fraction(FRAME_RATE)
     with VideoWriter(path, width, height, rate, sound, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads) as out:
-        for number, frame in enumerate(made.render(work.portrait, take.motion), 1):
+        for number, frame in enumerate(_frames(work, work.portrait, take.motion), 1):
             out.write(frame)
             if number % 10 == 0:
                 progress.tell(work.name, "render", number, total)
@@ -52,3 +55,23 @@ def _write(work: Work, take: Take, path: Path) -> None:
                 windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
                 started = now
     take.windows = tuple(windows)
+
+
+def _frames(work: Work, portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
+    """The take's pictures: the portrait moved, and where lipmemory is the engine its lips drawn over."""
+    moved = mover(work.lease.engine, work.lease.preset).render(portrait, motion)
+    if work.lease.engine != "lipmemory":
+        yield from moved
+        return
+    assert work.speech is not None
+    drawer = engine(work.lease.engine, work.lease.preset)
+    yield from drawer.frames(faced(moved), drawer.reference(portrait.picture, portrait.landmarks), work.speech.speech, motion.frames)
+
+
+def faced(frames: Iterable[np.ndarray]) -> Iterator[Any]:
+    """Pictures of one face, each with its landmarks where they are found."""
+    from models.faces.mesh import FaceMesh
+    from models.lipmemory.engine import steady
+
+    with FaceMesh(video=True) as mesh:
+        yield from steady((frame, next(iter(mesh(frame)), None)) for frame in frames)

@@ -1,7 +1,7 @@
 """Score any video: find the face, follow its mouth, compare with the sound. Streams; memory does not grow with length."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,20 +22,25 @@ SIDE = 400  # pixels of the longer side that landmarks are looked for at
 REACH = 6  # frames on each side that a mouth square is averaged over
 LEAST_LOUD = 0.003  # peak of a sound that counts as silence
 LEAST_SPEECH = 0.3  # seconds of voice that can be scored
+Place = tuple[float, float, float]  # centre and side of a mouth's square, in pixels
 
 
 def score_video(path: Path) -> SyncScore:
     """Sync score of a video file at any frame rate. Raises MediaError when it cannot be read; what cannot be scored says so."""
-    version = SyncScorer.load().version
+    wave = wave_of(path)
+    return wave if isinstance(wave, SyncScore) else score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave)
+
+
+def wave_of(path: Path) -> np.ndarray | SyncScore:
+    """A video's sound float32 [samples] at 16 kHz from its first picture on, or the score that says that it has none."""
     try:
         wave = read_audio(path)
     except MediaError as error:
         if error.code == "media.no_audio":
-            return unscorable("there is no sound", version)
+            return unscorable("there is no sound", SyncScorer.load().version)
         raise
     late = round(sound_delay(path) * SAMPLE_RATE)
-    wave = np.pad(wave, (late, 0)) if late > 0 else wave[-late:]
-    return score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave)
+    return np.pad(wave, (late, 0)) if late > 0 else wave[-late:]
 
 
 def sound_delay(path: Path) -> float:
@@ -53,6 +58,15 @@ def sound_delay(path: Path) -> float:
 
 def score_frames(frames: Iterable[np.ndarray], wave: np.ndarray) -> SyncScore:
     """Sync score of frames uint8 RGB [H, W, 3] at 25 a second and a wave float32 [samples] at 16 kHz that starts with them."""
+    with FaceMesh(video=True) as mesh:
+        return score_seen(lambda present: follow(((frame, mouth_place(frame, mesh)) for frame in frames), present), wave)
+
+
+def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: np.ndarray) -> SyncScore:
+    """Sync score of a wave and of the grey mouths that `mouths` gives, filling the list that says which frames show one.
+
+    Nothing is looked at where nothing is heard.
+    """
     scorer = SyncScorer.load()
     loudest = float(max(wave.max(), -wave.min())) if len(wave) else 0.0
     if loudest < LEAST_LOUD:
@@ -61,8 +75,7 @@ def score_frames(frames: Iterable[np.ndarray], wave: np.ndarray) -> SyncScore:
     if voice.sum() < LEAST_SPEECH * ROW_RATE:
         return unscorable("no speech is heard", scorer.version)
     present: list[bool] = []
-    with FaceMesh(video=True) as mesh:
-        video = scorer.see(follow(frames, mesh, present))
+    video = scorer.see(mouths(present))
     seen = np.array(present, bool)
     if not seen.any():
         return unscorable("no face is seen", scorer.version)
@@ -77,20 +90,19 @@ def spoken_frames(voice: np.ndarray, frames: int) -> np.ndarray:
     return np.asarray(rows.reshape(frames, 4).max(axis=1) > 0)
 
 
-def follow(frames: Iterable[np.ndarray], mesh: FaceMesh, present: list[bool]) -> Iterator[np.ndarray]:
-    """Grey mouth pictures uint8 [96, 96] of each frame, their squares averaged over 13 frames, ends held; fills `present`.
+def follow(frames: Iterable[tuple[np.ndarray, Place | None]], present: list[bool]) -> Iterator[np.ndarray]:
+    """Grey mouth pictures uint8 [96, 96] of each frame and mouth's place, averaged over 13 frames, ends held; fills `present`.
 
     A frame without a face takes the last square seen, and is marked. At most seven pictures are held.
     """
     waiting: deque[np.ndarray] = deque()
-    squares: deque[tuple[float, float, float]] = deque(maxlen=2 * REACH + 1)
-    here: tuple[float, float, float] | None = None
+    squares: deque[Place] = deque(maxlen=2 * REACH + 1)
+    here: Place | None = None
 
     def emit() -> np.ndarray:
         return cut(waiting.popleft(), Square(*np.mean(squares, axis=0)).grown(MARGIN), MOUTH_SIZE)
 
-    for frame in frames:
-        square = _mouth(frame, mesh)
+    for frame, square in frames:
         present.append(square is not None)
         waiting.append(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
         if square is not None and here is None:  # the first face: what came before it takes its place
@@ -104,7 +116,7 @@ def follow(frames: Iterable[np.ndarray], mesh: FaceMesh, present: list[bool]) ->
         yield emit()
 
 
-def _mouth(frame: np.ndarray, mesh: FaceMesh) -> tuple[float, float, float] | None:
+def mouth_place(frame: np.ndarray, mesh: FaceMesh) -> Place | None:
     """Centre and side of the mouth square in a frame, or None; the mesh sees at most SIDE pixels."""
     zoom = min(1.0, SIDE / max(frame.shape[:2]))
     small = cv2.resize(frame, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else frame

@@ -18,6 +18,7 @@ from infra.settings import Settings
 from models.types import Motion, Portrait, SyncScore
 from tasks import progress
 from tasks.speech import SpeechTrack
+from tasks.tracks import TrackFile
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Take:
     seed: int
     anchor: int | None
     motion: Motion | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)  # what it was rendered with, frames and fps among it
+    notes: tuple[str, ...] = ()
     windows: tuple[tuple[int, int, float], ...] = ()
     score: SyncScore | None = None
     verdict: Any = None
@@ -55,6 +58,8 @@ class Work:
         self.made: dict[str, Made] = {}
         self.speech: SpeechTrack | None = None
         self.portrait: Portrait | None = None
+        self.tracks: TrackFile | None = None
+        self.cast: dict[str, Any] | None = None
         self.takes: list[Take] = []
 
     @property

@@ -48,6 +48,17 @@ def load_motion(path: Path) -> Motion:
     return Motion(arrays["values"], arrays["jacobians"], int(told["anchor"]))
 
 
+def save_tree(path: Path, tree: dict[str, Any]) -> None:
+    """Plain values as JSON."""
+    path.write_text(json.dumps(tree, sort_keys=True))
+
+
+def load_tree(path: Path) -> dict[str, Any]:
+    """The values of `save_tree`."""
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def save_score(path: Path, score: SyncScore) -> None:
     """A score as JSON; what is not a number is null."""
     path.write_text(json.dumps(score_tree(score), sort_keys=True))

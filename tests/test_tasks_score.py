@@ -12,7 +12,7 @@ from infra.errors import MediaError
 from infra.media import VideoWriter, iter_frames, read_audio, write_wav
 from models.types import SyncScore
 from tasks.gate import decide, load_thresholds
-from tasks.score import follow, score_frames, score_video, sound_delay, spoken_frames
+from tasks.score import follow, mouth_place, score_frames, score_video, sound_delay, spoken_frames
 
 RATE = 16_000
 
@@ -129,8 +129,8 @@ def test_big_pictures_are_followed_on_small_ones(clip: tuple[list[np.ndarray], n
     present: list[bool] = []
     with FaceMesh(video=True) as mesh:
         recorder = Recorder(mesh)
-        small = list(follow(iter(frames), mesh, []))
-        large = list(follow(iter(big), recorder, present))  # type: ignore[arg-type]
+        small = list(follow(((frame, mouth_place(frame, mesh)) for frame in frames), []))
+        large = list(follow(((frame, mouth_place(frame, recorder)) for frame in big), present))  # type: ignore[arg-type]
     assert all(present) and len(large) == len(small) == 14 and max(max(size) for size in recorder.sizes) <= 480
     assert np.abs(np.stack(large).astype(float) - np.stack(small)).mean() < 6
 
@@ -176,11 +176,7 @@ def test_memory_holds_few_pictures(clip: tuple[list[np.ndarray], np.ndarray]) ->
             yield frame
             del frame
 
-    class Nobody:
-        def __call__(self, picture: np.ndarray) -> list[np.ndarray]:
-            return []
-
-    assert len(list(follow(stream(), Nobody(), []))) == 40  # type: ignore[arg-type]
+    assert len(list(follow(((frame, None) for frame in stream()), []))) == 40
     assert most <= 3
 
 

@@ -5,6 +5,7 @@ face passes through as it is. Everything streams; nothing grows with length but 
 """
 
 import functools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -29,6 +30,7 @@ from models.types import FRAME_RATE, Speech
 NAME = "lipmemory"
 PART = "compact"
 BATCH = 8  # faces a call of the networks
+AHEAD = 6  # pictures on each side that a face's square is averaged over
 HEARD = 750  # frames a call of the audio encoder
 EMPHASIS = 1.4  # regression draws movement towards its mean: what is heard is taken this much further from silence
 
@@ -132,6 +134,28 @@ def tracked(pictures: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[S
     raw = np.array([(s.x, s.y, s.side) for s in map(face_square, landmarks)])
     for picture, marks, row in zip(pictures, landmarks, smooth(raw), strict=True):
         yield Seen(picture, marks, Square(*row))
+
+
+def steady(frames: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Iterator[Seen]:
+    """As `tracked`, of pictures each with its face's landmarks or None, as they come: six pictures are held for what is ahead of them."""
+    waiting: deque[tuple[np.ndarray, np.ndarray | None]] = deque()
+    rows: deque[tuple[float, float, float]] = deque(maxlen=2 * AHEAD + 1)
+
+    def emit() -> Seen:
+        picture, marks = waiting.popleft()
+        return Seen(picture, marks, Square(*np.mean(rows, axis=0)) if marks is not None else None)
+
+    for picture, marks in frames:
+        waiting.append((picture, marks))
+        square = face_square(marks) if marks is not None else None
+        if square is not None or rows:
+            row = (square.x, square.y, square.side) if square is not None else rows[-1]
+            rows.extend([row] * (1 if rows else AHEAD + 1))
+        if len(waiting) > AHEAD:
+            yield emit()
+    while waiting:
+        rows.extend([rows[-1]] if rows else [])
+        yield emit()
 
 
 def closed_frame(landmarks: np.ndarray) -> int:

@@ -1,0 +1,38 @@
+"""The engines by name, loaded once a process, with as many threads as the settings allow."""
+
+import functools
+from typing import Any
+
+from infra.settings import get_settings
+
+
+@functools.cache
+def engine(name: str, preset: str) -> Any:
+    """What a job's engine is. Raises WeightsError, ValueError for one that does not exist."""
+    import torch
+
+    torch.set_num_threads(get_settings().threads)
+    if name == "lipmemory":
+        from models.lipmemory.engine import LipMemoryEngine
+
+        return LipMemoryEngine.load(preset)
+    if name != "avct":
+        raise ValueError(f"there is no engine {name!r}")
+    if preset == "paper":
+        from models.avct.paper.engine import PaperEngine
+
+        return PaperEngine.load()
+    from models.avct.engine import AvctEngine
+
+    return AvctEngine.load(preset)
+
+
+def mover(name: str, preset: str) -> Any:
+    """The engine that moves a portrait for a job's engine: lipmemory draws lips alone, over what `avct` moves."""
+    return engine("avct" if name == "lipmemory" else name, preset)
+
+
+def weights_of(name: str, preset: str, *, video: bool) -> tuple[str, ...]:
+    """Hashes of all weights that a job of an engine renders with."""
+    own = tuple(engine(name, preset).weights)
+    return own if video or name != "lipmemory" else (*own, *mover(name, preset).weights)

@@ -1,0 +1,219 @@
+"""Re-dub: a video's speaker is found and gets new lips; everything else of it stays. The stages of jobs that have a video.
+
+follow: shots and face tracks. cast: who speaks, which pictures are redrawn and why others are not, and what each track's face is
+redrawn from. render: streamed from the source's own pictures to one encode. Nothing here grows with a video's length.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from infra.dub import DubWriter
+from infra.video import Picture, VideoFacts, inspect, pictures
+from torch import Tensor
+
+from infra.version import source_hash
+from models import checkpoints
+from models.ahead import ahead
+from models.lipmemory.compose import Reference
+from models.lipmemory.engine import BATCH, EMPHASIS, LipMemoryEngine, Seen
+from models.types import Speech
+from tasks import progress
+from tasks.cast import Wish, choose
+from tasks.engines import engine
+from tasks.references import References, find_references
+from tasks.spans import QUIET, Span, plan_spans, strengths, told
+from tasks.stages import Take, Work, keep
+from tasks.tracks import Face, TrackFile, follow
+from tasks.values import load_tree, save_tree
+
+WINDOW = 250  # pictures that the ledger counts as one window
+STRONGER = 1.3  # how much more emphasis the second take's lips have than the first one's
+CODE = ("models/lipmemory", "models/faces", "kernels", "infra/video.py", "infra/dub.py", "tasks/redub.py", "tasks/spans.py", "tasks/references.py")
+
+
+def track(work: Work) -> None:
+    """Fill the job's shots and face tracks. Raises MediaError."""
+    video = work.inputs["video"]
+    asks = {"code": source_hash("models/faces", "tasks/tracks.py", "infra/video.py"), "video": work.spec["inputs"]["video"]["sha256"]}
+    work.made["tracks"] = keep(work, "tracks", "tracks.bin", asks, work.sources("video"), lambda path: follow(_told(work, "tracks", video), path))
+    work.tracks = TrackFile.open(work.made["tracks"].path)
+
+
+def _told(work: Work, stage: str, video: Path) -> Iterator[Picture]:
+    total = inspect(video).frames
+    for number, picture in enumerate(pictures(video), 1):
+        yield picture
+        if number % 25 == 0:
+            progress.tell(work.name, stage, number, max(total, number))
+
+
+def cast(work: Work) -> None:
+    """Fill the job's cast: which face speaks, what becomes of every picture, and each speaking track's references. Raises InputError."""
+    assert work.tracks is not None and work.speech is not None
+    asks = {
+        "code": source_hash(*CODE, "tasks/cast.py", "tasks/tracks.py", "models/syncnet"),
+        "scorer": checkpoints.sha256("syncnet", "compact"),
+        "tracks": work.made["tracks"].sha256,
+        "face": work.spec["dubbing"]["face"],
+        "picture": work.spec["inputs"].get("face", {}).get("sha256"),
+        "speech": work.made["speech"].sha256 if work.spec["dubbing"]["quiet_shots"] == "copy" else None,
+    }
+    sources = work.sources("video", "tracks", "face")
+    work.made["cast"] = keep(work, "cast", "cast.json", asks, sources, lambda path: save_tree(path, _cast(work)))
+    work.cast = load_tree(work.made["cast"].path)
+    spans = [Span(**span) for span in work.cast["spans"]]
+    asks = {"code": source_hash(*CODE), "cast": work.made["cast"].sha256}
+    work.made["references"] = keep(
+        work, "references", "references.npz", asks, work.sources("video", "tracks", "cast"),
+        lambda path: find_references(work.inputs["video"], work.tracks, spans, path, work.settings.max_takes),
+    )  # fmt: skip
+
+
+def _cast(work: Work) -> dict[str, Any]:
+    assert work.tracks is not None and work.speech is not None
+    found = choose(work.tracks, work.inputs["video"], wish_of(work))
+    quiet = work.speech.speech.activity if work.spec["dubbing"]["quiet_shots"] == "copy" else None
+    spans = plan_spans(work.tracks, found.tracks, quiet)
+    return {
+        "tracks": sorted(found.tracks), "how": found.how, "ambiguous": found.ambiguous, "spans": [vars(span) for span in spans],
+        "notes": told(spans, work.tracks.times), "frames": work.tracks.frames,
+    }  # fmt: skip
+
+
+def wish_of(work: Work) -> Wish | None:
+    """What the manifest says of the face that speaks."""
+    face = work.spec["dubbing"]["face"] or {}
+    if "face" in work.inputs:
+        return Wish(picture=work.inputs["face"])
+    if face.get("point"):
+        return Wish(point=tuple(face["point"]), at=face["at"])
+    if face.get("boxes"):
+        return Wish(boxes=tuple((box["at"], *box["box"]) for box in face["boxes"]))
+    return None
+
+
+def render(work: Work, take: Take) -> None:
+    """Fill the take's video. take.number says which of each track's references its face is redrawn from."""
+    assert work.tracks is not None and work.cast is not None
+    made, settings = engine(work.lease.engine, work.lease.preset), work.settings
+    emphasis = EMPHASIS * STRONGER ** (take.number - 1)
+    facts = inspect(work.inputs["video"])
+    asks = {
+        "code": source_hash(*CODE, "tasks/stages.py"),
+        "weights": list(made.weights),
+        "video": work.spec["inputs"]["video"]["sha256"],
+        "references": work.made["references"].sha256,
+        "speech": work.made["speech"].sha256,
+        "take": [take.number, emphasis],
+        "dubbing": work.spec["dubbing"],
+        "encode": [settings.video_crf, settings.video_preset],
+        "language": work.lease.locale,
+    }
+    sources = work.sources("video", "speech", "tracks", "cast", "references")
+    take.windows = ((0, work.tracks.frames, 0.0),)
+    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, facts, emphasis, path))
+    take.parameters = {"reference": take.number, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
+    take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
+    take.notes = tuple(work.cast["notes"])
+    progress.tell(work.name, "render", work.tracks.frames, work.tracks.frames)
+
+
+def _write(work: Work, take: Take, facts: VideoFacts, emphasis: float, path: Path) -> None:
+    assert work.tracks is not None and work.cast is not None and work.speech is not None
+    settings, video, total = work.settings, work.inputs["video"], work.tracks.frames
+    sound = work.folder / "sound.wav"
+    work.speech.write(sound)
+    spans = [Span(**span) for span in work.cast["spans"]]
+    windows: list[tuple[int, int, float]] = []
+    started = time.perf_counter()
+    writer = DubWriter(
+        path, video, sound, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads,
+        keep_original=work.spec["dubbing"]["original_sound"] == "keep", copy=[(span.first, span.last) for span in spans if span.why == QUIET],
+    )  # fmt: skip
+    with writer as out, References(work.made["references"].path, take.number - 1) as references:
+        made = Redrawn(engine(work.lease.engine, work.lease.preset), work.tracks, spans, references, work.speech.speech, emphasis)
+        held = work.speech.speech.seconds if work.spec["dubbing"]["length"] == "hold" else 0.0
+        for number, picture in enumerate(made.of(_held(pictures(video), facts, held), settings.threads), 1):
+            out.write(picture)
+            if number % 10 == 0:
+                progress.tell(work.name, "render", number, max(total, number))
+            if number % WINDOW == 0 or number == total:
+                now = time.perf_counter()
+                windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
+                started = now
+    take.windows = tuple(windows)
+
+
+def _held(several: Iterator[Picture], facts: VideoFacts, seconds: float) -> Iterator[Picture]:
+    """The pictures, the last one again and again until `seconds`."""
+    last = None
+    for last in several:
+        yield last
+    step = 1 / (facts.fps or Fraction(25))
+    while last is not None and last.time + step < seconds:
+        last = replace(last, number=last.number + 1, time=last.time + step)
+        yield last
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A picture with the face in it that is redrawn, how strongly, from which reference, and what is said at its time."""
+
+    picture: Picture
+    face: Face | None
+    reference: Reference | None
+    strength: float
+    feature: Tensor
+
+
+class Redrawn:
+    """Pictures with the lips of what is said at their times; networks work ahead of the encoder on groups of pictures."""
+
+    def __init__(
+        self, made: LipMemoryEngine, tracks: TrackFile, spans: list[Span], references: References, speech: Speech, emphasis: float
+    ) -> None:
+        self.made, self.tracks, self.spans, self.references, self.speech, self.emphasis = made, tracks, spans, references, speech, emphasis
+        rate = (tracks.frames - 1) / max(1e-6, float(tracks.times[-1] - tracks.times[0])) if tracks.frames > 1 else 25.0
+        self.strengths, self.rate = strengths(spans, tracks.shots, rate), rate
+
+    def of(self, several: Iterator[Picture], threads: int) -> Iterator[Picture]:
+        """The pictures, one for one."""
+        for group in ahead(self._redrawn, self._groups(several), threads):
+            yield from group
+
+    def _groups(self, several: Iterator[Picture]) -> Iterator[list[Cell]]:
+        beyond = max(0, int((self.speech.seconds - float(self.tracks.times[-1])) * self.rate) + 2)  # pictures that are held
+        times = np.concatenate([self.tracks.times, self.tracks.times[-1] + np.arange(1, beyond + 1) / self.rate])
+        features = self.made.hear(self.speech, times, self.emphasis)
+        rows = zip(several, self._faces(), features, strict=False)
+        while group := [Cell(picture, *shown, feature) for picture, shown, feature in islice(rows, BATCH)]:
+            yield group
+
+    def _faces(self) -> Iterator[tuple[Face | None, Reference | None, float]]:
+        """The face that is redrawn in each picture, its reference, and how strongly; the last picture's again and again."""
+        spans = iter(self.spans)
+        span, last = next(spans), (None, None, 0.0)
+        for number, faces in enumerate(self.tracks.faces(0, self.tracks.frames)):
+            while number >= span.last:
+                span = next(spans)
+            own = [face for face in faces if face.track == span.track]
+            last = (own[0], self.references.of(own[0].track), float(self.strengths[number])) if own else (None, None, 0.0)
+            yield last
+        while True:
+            yield last
+
+    def _redrawn(self, group: list[Cell]) -> list[Picture]:
+        made = [cell.picture for cell in group]
+        shown = [at for at, cell in enumerate(group) if cell.face is not None]
+        faces = [Seen(made[at].rgb(), face.landmarks, face.square, group[at].reference) for at in shown if (face := group[at].face)]
+        patches = self.made.draw(faces, torch.cat([group[at].feature for at in shown])) if shown else []
+        for at, patch in zip(shown, patches, strict=True):
+            made[at] = made[at].with_region(patch.made, patch.mask * group[at].strength, patch.top, patch.left)
+        return made

@@ -1,0 +1,68 @@
+"""Score a re-dub: the face that was redrawn, wherever it was, found anew in the encoded file. Streams."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from infra.video import Picture, pictures
+
+from models.faces.crop import Square
+from models.faces.mesh import FaceMesh
+from models.types import FRAME_RATE, SyncScore
+from tasks.score import Place, follow, mouth_place, score_seen, wave_of
+from tasks.tracks import Face, TrackFile
+
+AROUND = 1.15  # how much of a picture is searched for a face: its square, grown
+
+
+def score_dubbed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> SyncScore:
+    """Sync score of the faces of tracks in pictures first..last-1 of a re-dub, whose pictures are its source's one for one.
+
+    Raises MediaError when the file cannot be read; what cannot be scored says so.
+    """
+    wave = wave_of(path)
+    if isinstance(wave, SyncScore):
+        return wave
+    with FaceMesh(video=True) as mesh:
+        return score_seen(lambda present: follow(_placed(path, tracks, redrawn, mesh), present), wave)
+
+
+def _placed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int], int], mesh: FaceMesh) -> Iterator[tuple[np.ndarray, Place | None]]:
+    """The pictures that are shown at 25 a second, each with the mouth of its redrawn face."""
+    for picture, face in clocked(zip(pictures(path), _faces(tracks, redrawn), strict=False)):
+        frame = picture.rgb()
+        yield frame, None if face is None else _mouth(frame, face.square, mesh)
+
+
+def _faces(tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> Iterator[Face | None]:
+    spans = iter(sorted(redrawn.items()))
+    (first, last), track = next(spans, ((tracks.frames, tracks.frames), -1))
+    for number, faces in enumerate(tracks.faces(0, tracks.frames)):
+        while number >= last and first < tracks.frames:
+            (first, last), track = next(spans, ((tracks.frames, tracks.frames), -1))
+        yield next((face for face in faces if face.track == track), None) if number >= first else None
+    while True:  # pictures that are held after the source's last one
+        yield None
+
+
+def clocked(several: Iterable[tuple[Picture, Face | None]]) -> Iterator[tuple[Picture, Face | None]]:
+    """What is shown at each tick of 25 a second from the first picture on: held or dropped onto that clock."""
+    count, shown, origin = 0, None, Fraction(0)
+    for item in several:
+        origin = item[0].time if shown is None else origin
+        while shown is not None and count < (item[0].time - origin) * FRAME_RATE - Fraction(1, 2):
+            yield shown
+            count += 1
+        shown = item
+    if shown is not None:
+        yield shown
+
+
+def _mouth(frame: np.ndarray, square: Square, mesh: FaceMesh) -> Place | None:
+    """The mouth's place in a frame, looked for about a face's square."""
+    around = square.grown(AROUND)
+    left, top = max(0, int(around.x - around.side / 2)), max(0, int(around.y - around.side / 2))
+    part = frame[top : int(around.y + around.side / 2), left : int(around.x + around.side / 2)]
+    found = mouth_place(part, mesh) if min(part.shape[:2], default=0) > 8 else None
+    return None if found is None else (found[0] + left, found[1] + top, found[2])
