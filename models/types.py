@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from infra.samples import Wave
+
 SAMPLE_RATE = 16_000  # samples a second, mono
 ROW_RATE = 100  # audio feature rows a second
 FRAME_RATE = 25  # picture frames a second that every engine thinks in
@@ -35,11 +37,11 @@ class Cue:
 class Speech:
     """What an engine hears.
 
-    wave: float32 [samples] in [-1, 1]. phones: in order, gaps are silence. activity: float32 [rows], 1 where a voice
+    wave: float32 [samples] in [-1, 1], in memory or in a file. phones: in order, gaps are silence. activity: float32 [rows], 1 where a voice
     speaks. notes: what a reader should know (an alignment that is a guess, a cue that overran).
     """
 
-    wave: np.ndarray
+    wave: Wave
     phones: tuple[Phone, ...]
     activity: np.ndarray
     cues: tuple[Cue, ...] = ()

@@ -23,7 +23,7 @@ from models.faces.crop import Square, cut, face_square
 from models.lipmemory.align import rigid, similarity
 from models.lipmemory.compose import Drawn, Patch, Reference, pasted, patch_of, reference_of, seen_reference
 from models.lipmemory.config import compact
-from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, levelled
+from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, gain_of
 from models.lipmemory.networks import Renderer
 from models.types import FRAME_RATE, Speech
 
@@ -78,12 +78,12 @@ class LipMemoryEngine:
         Where nobody speaks it is silence's, the same every time: the mouth closes and stays; so it does after the speech's end.
         emphasis: how much further from silence than heard.
         """
-        wave = levelled(speech.wave)
+        gain = gain_of(speech.wave)
         speaking = torch.from_numpy(speaking_at(speech.activity, times)).float()[:, None]
         rest = self.renderer.hear(torch.full((1, 1, BANDS, CHUNK), -REACH))
         for first in range(0, len(times), HEARD):
             share = speaking[first : first + HEARD]
-            told = self.renderer.hear(torch.from_numpy(chunks(wave, times[first : first + HEARD]))[:, None]) if share.any() else rest
+            told = self.renderer.hear(torch.from_numpy(chunks(speech.wave, times[first : first + HEARD], gain))[:, None]) if share.any() else rest
             yield from (rest + emphasis * share * (told - rest)).split(1)
 
     def frames(

@@ -6,12 +6,14 @@
 
 import numpy as np
 
+from infra.samples import Wave, blocks_of
 from models.types import FRAME_RATE, SAMPLE_RATE
 
 BANDS, WIDTH, HOP = 80, 800, 200
 COLUMN_RATE = SAMPLE_RATE // HOP  # mel columns a second
 CHUNK = 16  # mel columns that a frame hears
 PRE_EMPHASIS, FLOOR_DB, REFERENCE_DB, REACH = 0.97, -100.0, 20.0, 4.0
+TENTH = SAMPLE_RATE // 10
 LEVEL = 0.1  # root mean square of the loud tenths of a second of a levelled wave
 LEAD = 1  # frames before its own at which the chunk of a rendered frame starts
 
@@ -42,8 +44,8 @@ def columns(samples: int) -> int:
     return samples // HOP + 1
 
 
-def mel_columns(wave: np.ndarray, first: int = 0, last: int | None = None) -> np.ndarray:
-    """Mel float32 [80, last - first] of a wave float32 [samples] in [-1, 1]: columns first..last, all by default.
+def mel_columns(wave: Wave, first: int = 0, last: int | None = None, gain: float = 1.0) -> np.ndarray:
+    """Mel float32 [80, last - first] of a wave float32 [samples] in [-1, 1], heard `gain` times as loud: columns first..last, or all.
 
     The wave's ends are mirrored, as centred windows ask; a range of columns costs that range's samples alone.
     """
@@ -55,7 +57,9 @@ def mel_columns(wave: np.ndarray, first: int = 0, last: int | None = None) -> np
     period = max(1, 2 * (len(wave) - 1))
     at = np.abs(at) % period
     at = np.minimum(at, period - at)
-    sharp = wave[at] - PRE_EMPHASIS * np.where(at > 0, wave[np.maximum(at - 1, 0)], 0)
+    base = max(0, int(at.min()) - 1)
+    piece = wave[base : int(at.max()) + 1] * np.float32(gain)
+    sharp = piece[at - base] - PRE_EMPHASIS * np.where(at > 0, piece[np.maximum(at - 1, base) - base], 0)
     frames = np.lib.stride_tricks.sliding_window_view(sharp, WIDTH)[::HOP]
     window = np.hanning(WIDTH + 1)[:-1].astype(np.float32)  # periodic
     level = _FILTERS @ np.abs(np.fft.rfft(frames * window, axis=1)).T.astype(np.float32)
@@ -75,7 +79,7 @@ def chunk_start(frame: int, lead: int = LEAD) -> int:
     return max(0, int(COLUMN_RATE * (frame - lead) / FRAME_RATE))
 
 
-def chunks(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
+def chunks(wave: Wave, times: np.ndarray, gain: float = 1.0) -> np.ndarray:
     """What pictures at rising times [T], in seconds, hear of a wave: float32 [T, 80, 16]; the tail repeats the last full chunk.
 
     At 25 pictures a second these are `chunk_start`'s chunks, at any other rate those that start at the same distance.
@@ -84,7 +88,7 @@ def chunks(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
     starts = np.floor(COLUMN_RATE * (times - LEAD / FRAME_RATE) + 1e-6).clip(0, max(0, total - CHUNK)).astype(int)
     if not len(starts):
         return np.zeros((0, BANDS, CHUNK), np.float32)
-    mels = mel_columns(wave, int(starts[0]), int(starts[-1]) + CHUNK)
+    mels = mel_columns(wave, int(starts[0]), int(starts[-1]) + CHUNK, gain)
     if mels.shape[1] < CHUNK:  # a sound shorter than a chunk
         mels = np.pad(mels, ((0, 0), (0, CHUNK - mels.shape[1])), constant_values=-REACH)
     windows = np.lib.stride_tricks.sliding_window_view(mels, CHUNK, axis=1)  # [80, columns, 16]
@@ -92,10 +96,14 @@ def chunks(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def levelled(wave: np.ndarray) -> np.ndarray:
-    """A wave float32 at one loudness, by its loud tenths of a second (95th percentile); silence stays silence."""
-    whole = len(wave) // 1600 * 1600
-    if not whole:
-        return wave
-    tenths = wave[:whole].reshape(-1, 1600)
-    loud = float(np.percentile(np.sqrt(np.einsum("ij,ij->i", tenths, tenths) / 1600), 95))
-    return (wave * (LEVEL / loud)).astype(np.float32) if loud > 1e-4 else wave
+    """A wave float32 at one loudness; silence stays silence."""
+    return (wave * np.float32(gain_of(wave))).astype(np.float32)
+
+
+def gain_of(wave: Wave) -> float:
+    """What brings a wave to the loudness that the network knows, by its loud tenths of a second (95th percentile); 1 for silence."""
+    if len(wave) < TENTH:
+        return 1.0
+    tenths = [np.sqrt(np.square(block[: len(block) // TENTH * TENTH].reshape(-1, TENTH)).mean(1)) for block in blocks_of(wave, 160 * TENTH)]
+    loud = float(np.percentile(np.concatenate(tenths), 95))
+    return LEVEL / loud if loud > 1e-4 else 1.0

@@ -4,6 +4,7 @@ B batch, T frames; a window is frames i..i+4 and feature rows 4i..4i+19 (100 Hz)
 """
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from infra.samples import Wave
 from models.types import ROW_RATE, SAMPLE_RATE
 
 FRAMES = 5
@@ -96,22 +98,33 @@ def mel_filters(bands: int = MELS, bins: int = 257) -> np.ndarray:
     return np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
 
 
-def log_mels(wave: np.ndarray, rows: int) -> np.ndarray:
-    """Log mel energies float32 [rows, 40] at 100 Hz of a wave float32 in [-1, 1]: 25 ms Hann windows about each row's middle.
+def log_mels(wave: Wave, rows: int, first: int = 0, last: int | None = None, loud: float | None = None) -> np.ndarray:
+    """Log mel energies float32 [last - first, 40] of rows first..last (all by default) of the `rows` that a wave float32 in [-1, 1]
+    has at 100 Hz: 25 ms Hann windows about each row's middle.
 
-    Loudness is relative to the loud parts of the clip (95th percentile), floored 60 dB below, in units of 20 dB.
+    Loudness is relative to the loud parts of the clip (`loudness`), floored 60 dB below, in units of 20 dB.
     """
+    loud = loudness(wave, rows) if loud is None else loud
+    level = np.concatenate([np.zeros((0, MELS), np.float32), *_levels(wave, first, rows if last is None else last)])
+    return (np.maximum(level - loud, -6.0) / 2 + 1).astype(np.float32)
+
+
+def loudness(wave: Wave, rows: int) -> float:
+    """How loud the loud parts of a wave are: the 95th percentile of its rows' loudest bands, log10."""
+    peaks = [level.max(-1) for level in _levels(wave, 0, rows)]
+    return float(np.percentile(np.concatenate(peaks), 95)) if peaks else 0.0
+
+
+def _levels(wave: Wave, start: int, stop: int) -> Iterator[np.ndarray]:
+    """Log10 mel energies of rows start..stop, half a minute at a time, so that spectra of hours are never held."""
     hop, width = SAMPLE_RATE // ROW_RATE, 400
     before = (width - hop) // 2
     window, filters = np.hanning(width).astype(np.float32), mel_filters().T
-    level = np.zeros((rows, MELS), np.float32)
-    for first in range(0, rows, 3000):  # half a minute at a time, so that spectra of hours are never held
-        count = min(3000, rows - first)
+    for first in range(start, stop, 3000):
+        count = min(3000, stop - first)
         low, high = first * hop - before, (first + count) * hop - before + width
         piece = wave[max(0, low) : max(0, high)]
         piece = np.pad(piece, (max(0, -low), max(0, high - max(0, low) - len(piece))))
         frames = np.lib.stride_tricks.sliding_window_view(piece, width)[: count * hop : hop]
         spectrum = np.abs(np.fft.rfft(frames * window, 512)) ** 2
-        level[first : first + 3000] = np.log10(spectrum.astype(np.float32) @ filters + 1e-10)
-    loud = np.percentile(level.max(-1), 95) if rows else 0.0
-    return (np.maximum(level - loud, -6.0) / 2 + 1).astype(np.float32)
+        yield np.log10(spectrum.astype(np.float32) @ filters + 1e-10)

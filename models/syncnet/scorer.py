@@ -7,13 +7,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from infra.samples import Wave
 from models import checkpoints
 from models.corpus import MARGIN
-from models.syncnet.network import FRAMES, SIZE, SyncConfig, SyncNetwork, cut_windows, log_mels
+from models.syncnet.network import FRAMES, SIZE, SyncConfig, SyncNetwork, cut_windows, log_mels, loudness
 from models.syncnet.protocol import REACH, SECOND, Curve, certainty, curve_of
 from models.types import FRAME_RATE, SAMPLE_RATE, SyncScore
 
 CHUNK = 100  # windows a call of the network
+STRETCH = 1500  # windows whose sound is in memory at once
 SHORTEST = 25  # frames that can be scored
 AROUND = 15  # frames about speech that count as speech: the lips part before the sound and close after it
 
@@ -43,23 +45,27 @@ class SyncScorer:
         return np.concatenate(parts)
 
     @torch.inference_mode()
-    def hear(self, wave: np.ndarray, frames: int) -> np.ndarray:
-        """Embeddings [frames - 4, E] of a wave float32 [samples] at 16 kHz."""
-        rows = log_mels(wave, frames * 4)
+    def hear(self, wave: Wave, frames: int, first: int = 0, last: int | None = None, loud: float | None = None) -> np.ndarray:
+        """Embeddings [last - first, E] of windows first..last, all by default, of the `frames` - 4 in a wave float32 [samples] at 16 kHz.
+
+        loud: `loudness(wave, 4 * frames)`, where it is known already.
+        """
+        loud = loudness(wave, frames * 4) if loud is None else loud
         parts = [np.zeros((0, SyncConfig().embedding), np.float32)]
-        for start in range(0, frames - FRAMES + 1, CHUNK):
-            stop = min(start + CHUNK + FRAMES - 1, frames)
-            _, heard = cut_windows(torch.zeros(1, FRAMES, 1, 1), torch.from_numpy(rows[start * 4 : stop * 4])[None])
+        for start in range(first, frames - FRAMES + 1 if last is None else last, CHUNK):
+            stop = min(start + CHUNK + FRAMES - 1, frames if last is None else last + FRAMES - 1)
+            rows = log_mels(wave, frames * 4, start * 4, stop * 4, loud)
+            _, heard = cut_windows(torch.zeros(1, FRAMES, 1, 1), torch.from_numpy(rows)[None])
             parts.append(self.network.hear(heard).numpy())
         return np.concatenate(parts)
 
-    def curve(self, mouths: Iterable[np.ndarray], wave: np.ndarray) -> Curve:
+    def curve(self, mouths: Iterable[np.ndarray], wave: Wave) -> Curve:
         """The distance curve of mouths uint8 [T, S, S] and their sound, with every window in it."""
         video = self.see(mouths)
         audio = self.hear(wave, min(len(video) + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE)))
         return curve_of(video[: len(audio)], audio)
 
-    def score(self, mouths: Iterable[np.ndarray], wave: np.ndarray, **marks: np.ndarray | None) -> SyncScore:
+    def score(self, mouths: Iterable[np.ndarray], wave: Wave, **marks: np.ndarray | None) -> SyncScore:
         """Score mouths uint8 [T, S, S], any iterable of frames at 25 a second, with their sound, float32 [samples] at 16 kHz.
 
         marks: as in `score_embeddings`.
@@ -67,19 +73,18 @@ class SyncScorer:
         return self.score_embeddings(self.see(mouths), wave, **marks)
 
     def score_embeddings(
-        self, video: np.ndarray, wave: np.ndarray, *, present: np.ndarray | None = None, spoken: np.ndarray | None = None
+        self, video: np.ndarray, wave: Wave, *, present: np.ndarray | None = None, spoken: np.ndarray | None = None
     ) -> SyncScore:
         """Score embeddings [T - 4, E] of `see` with their sound, float32 [samples] at 16 kHz.
 
         present: bool [T], False where no face was seen. spoken: bool [T], True where a voice speaks; pauses longer than
         twice AROUND frames say nothing about sync. Windows that touch what is marked so are left out.
         """
-        audio = self.hear(wave, min(len(video) + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE)))
-        least = SHORTEST - FRAMES + 1
-        if min(len(video), len(audio)) < least:
+        frames = min(len(video) + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE))
+        count, least = frames - FRAMES + 1, SHORTEST - FRAMES + 1
+        if count < least:
             return unscorable("shorter than a second", self.version)
-        curve = curve_of(video[: len(audio)], audio)
-        count = len(curve.distances)
+        curve = self._curve(video[:count], wave, frames)
         whole = np.ones(count, bool) if present is None else _whole(present, count)
         if whole.sum() < least:
             return unscorable("a face is seen for less than a second", self.version)
@@ -89,6 +94,16 @@ class SyncScorer:
                 return unscorable("a face is seen and a voice heard together for less than a second", self.version)
         curve.distances[~whole] = np.nan
         return score_of(curve, self.version, self.network.temperature)
+
+    def _curve(self, video: np.ndarray, wave: Wave, frames: int) -> Curve:
+        """The distance curve of embeddings [frames - 4, E] with their sound, which is heard a stretch at a time."""
+        loud, count = loudness(wave, frames * 4), len(video)
+        distances = np.empty((count, 2 * REACH + 1), np.float32)
+        for start in range(0, count, STRETCH):
+            low, high = max(0, start - REACH), min(count, start + STRETCH + REACH)
+            found = curve_of(video[low:high], self.hear(wave, frames, low, high, loud))
+            distances[start : start + STRETCH] = found.distances[start - low :][:STRETCH]
+        return Curve(distances)
 
 
 def _whole(frames: np.ndarray, count: int) -> np.ndarray:
