@@ -1,0 +1,262 @@
+"""Faces followed through pictures: shots, tracks with gaps, what passes through and why, and the file that holds it."""
+
+import tracemalloc
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from infra.errors import InputError
+from infra.media import iter_frames
+from models.faces.crop import Square, face_square
+from models.faces.follow import Followed, Lane, Sight
+from models.faces.mesh import FaceMesh
+from tasks.tracks import TrackFile, TrackWriter, follow
+
+PORTRAITS = Path(__file__).resolve().parent.parent / "demo" / "portraits"
+ROOM = (60, 90, 140)
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture of a scene made here."""
+
+    number: int
+    time: Fraction
+    picture: np.ndarray
+
+    def rgb(self) -> np.ndarray:
+        return self.picture
+
+
+def filmed(frames: Iterable[np.ndarray], fps: int = 25) -> Iterator[Still]:
+    for number, frame in enumerate(frames):
+        yield Still(number, Fraction(number, fps), frame)
+
+
+def tracked(frames: Iterable[np.ndarray], folder: Path, fps: int = 25) -> TrackFile:
+    follow(filmed(frames, fps), folder / "scene.tracks")
+    return TrackFile(folder / "scene.tracks")
+
+
+def portrait(name: str, width: int = 300, height: int = 360) -> np.ndarray:
+    read = cv2.imread(str(PORTRAITS / name))[..., ::-1]
+    return cv2.resize(np.ascontiguousarray(read), (width, height), interpolation=cv2.INTER_AREA)
+
+
+def shifted(picture: np.ndarray, x: float, y: float = 0.0) -> np.ndarray:
+    """A picture moved to the right and down over a plain wall."""
+    size = picture.shape[1], picture.shape[0]
+    return cv2.warpAffine(picture, np.array([[1, 0, x], [0, 1, y]]), size, borderMode=cv2.BORDER_CONSTANT, borderValue=ROOM)
+
+
+def swaying(picture: np.ndarray, frames: int) -> list[np.ndarray]:
+    """A head that moves a little, as heads do."""
+    return [shifted(picture, 3 * np.sin(i / 5), 2 * np.cos(i / 7)) for i in range(frames)]
+
+
+@pytest.fixture(scope="module")
+def collins() -> list[np.ndarray]:
+    return swaying(portrait("astronaut_collins.png", 300, 300), 50)
+
+
+@pytest.fixture(scope="module")
+def hopper() -> list[np.ndarray]:
+    return swaying(portrait("grace_hopper.jpg", 300, 300)[:300], 50)
+
+
+def wall(like: np.ndarray) -> np.ndarray:
+    return np.full_like(like, ROOM)
+
+
+def test_one_face_is_one_track_on_every_picture(collins: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked(collins, tmp_path)
+    (track,) = found.tracks
+    assert found.frames == 50 and [(s.first, s.last) for s in found.shots] == [(0, 50)]
+    assert (track.first, track.last, track.faces, track.usable) == (0, 50, 50, 50) and abs(track.yaw) < 20
+    assert np.allclose(found.times, np.arange(50) / 25)
+    with FaceMesh() as mesh:
+        by_itself = mesh(collins[20])[0][:, :2]
+    face = list(found.of(0))[20]
+    assert np.abs(face.landmarks - by_itself).max() < 4 and face.frame == 20 and face.passes == ""
+
+
+def test_a_picture_without_the_face_is_a_gap_and_no_cut(collins: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked([wall(f) if i == 25 else f for i, f in enumerate(collins)], tmp_path)
+    (track,) = found.tracks
+    assert len(found.shots) == 1 and track.faces == 49
+    assert [len(faces) for faces in found.faces()] == [0 if i == 25 else 1 for i in range(50)]
+    assert found.passing() == {0: {"no face": [(25, 26)]}}
+
+
+def test_every_tenth_picture_without_a_face(collins: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked([wall(f) if i % 10 == 0 else f for i, f in enumerate(collins)], tmp_path)
+    assert [len(faces) for faces in found.faces()] == [0 if i % 10 == 0 else 1 for i in range(50)]
+    assert len(found.tracks) == 1 and found.passing()[0]["no face"] == [(n, n + 1) for n in (10, 20, 30, 40)]
+
+
+def test_a_face_that_comes_late_begins_where_it_comes(collins: list[np.ndarray], tmp_path: Path) -> None:
+    """It fades in over a wall that stays, between two searches, so that no cut tells of it."""
+    found = tracked([*[wall(collins[0])] * 25, *collins[:30]], tmp_path)
+    (track,) = found.tracks
+    assert (track.first, track.last, track.faces) == (25, 55, 30)
+
+
+def test_two_people_side_by_side_keep_their_tracks(collins: list[np.ndarray], hopper: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked([np.hstack(pair) for pair in zip(collins, hopper, strict=True)], tmp_path)
+    assert [t.faces for t in found.tracks] == [50, 50] and len({t.identity for t in found.tracks}) == 2
+    sides = [{face.square.x < 300 for face in found.of(track.number)} for track in found.tracks]
+    assert sorted(map(tuple, sides)) == [(False,), (True,)]
+
+
+def test_no_track_crosses_a_cut_and_a_person_is_known_again(collins: list[np.ndarray], hopper: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked([*collins[:20], *hopper[:20], *collins[25:45]], tmp_path)
+    assert [(s.first, s.last) for s in found.shots] == [(0, 20), (20, 40), (40, 60)]
+    assert [(t.first, t.last, t.shot) for t in found.tracks] == [(0, 20, 0), (20, 40, 1), (40, 60, 2)]
+    first, second, third = (t.identity for t in found.tracks)
+    assert first == third != second
+
+
+def test_a_face_that_leaves_the_picture_is_cut_off_then_gone(collins: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked([shifted(collins[0], 4.0 * i) for i in range(75)], tmp_path)
+    (track,) = found.tracks
+    told = [faces[0].passes if faces else "no face" for faces in found.faces()]
+    assert told[0] == "" and told[-1] == "no face" and "cut off" in told
+    assert told == sorted(told, key=["", "cut off", "no face"].index) and track.usable == told.count("")
+
+
+def test_a_small_face_in_a_large_picture_is_found(collins: list[np.ndarray], tmp_path: Path) -> None:
+    """A face of some 64 pixels in 1920 x 1080."""
+    with FaceMesh() as mesh:
+        side = float(np.ptp(mesh(collins[0])[0][:, :2], axis=0).max())
+    zoom = 66 / side
+    scene = np.full((1080, 1920, 3), ROOM, np.uint8)
+    frames = []
+    for i in range(20):
+        small = cv2.resize(collins[i], None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
+        frame = scene.copy()
+        frame[500 : 500 + small.shape[0], 1100 : 1100 + small.shape[1]] = small
+        frames.append(frame)
+    found = tracked(frames, tmp_path)
+    (track,) = found.tracks
+    assert 55 < track.side < 77 and track.faces == 20
+
+
+def test_a_tiny_face_passes_as_small(collins: list[np.ndarray], tmp_path: Path) -> None:
+    shrunk = [cv2.resize(f, (205, 205), interpolation=cv2.INTER_AREA) for f in collins[:20]]
+    small = [cv2.copyMakeBorder(f, 40, 40, 60, 60, cv2.BORDER_CONSTANT, value=ROOM) for f in shrunk]
+    found = tracked(small, tmp_path)
+    assert {face.passes for faces in found.faces() for face in faces} == {"small"} and found.tracks[0].usable == 0
+
+
+def test_a_hand_over_the_mouth_passes_as_covered(collins: list[np.ndarray], tmp_path: Path) -> None:
+    with FaceMesh() as mesh:
+        lips = mesh(collins[0])[0][[61, 291, 0, 17], :2]
+    (left, top), (right, bottom) = lips.min(0).astype(int), lips.max(0).astype(int)
+    frames = [f.copy() for f in collins]
+    for frame in frames[15:40]:
+        frame[top - 10 : bottom + 12, left - 12 : right + 12] = (20, 120, 60)
+    told = [[f.passes for f in faces] for faces in tracked(frames, tmp_path).faces()]
+    assert all(row == ["covered"] for row in told[18:36]) and all(row == [""] for row in [*told[:8], *told[47:]])
+
+
+def test_short_sights_are_no_track(collins: list[np.ndarray], tmp_path: Path) -> None:
+    found = tracked([f if 20 <= i < 27 else wall(f) for i, f in enumerate(collins)], tmp_path)
+    assert found.tracks == () and found.frames == 50 and all(faces == [] for faces in found.faces())
+
+
+def test_other_rates_change_nothing(collins: list[np.ndarray], tmp_path: Path) -> None:
+    """At ten pictures a second, and at fifty."""
+    assert tracked(collins[:15], tmp_path, 10).tracks[0].faces == 15
+    assert tracked([f for f in collins[:25] for _ in (0, 1)], tmp_path, 50).tracks[0].faces == 50
+
+
+def test_squares_are_steady_and_landmarks_are_not_smoothed(shared_data: Path, tmp_path: Path) -> None:
+    frames = list(iter_frames(shared_data / "grid" / "s4" / "lwbsza.mpg"))
+    faces = [row[0] for row in tracked(frames, tmp_path).faces()]
+    with FaceMesh(video=True) as mesh:
+        raw = np.stack([mesh(frame)[0][:, :2] for frame in frames])
+    landmarks = np.stack([face.landmarks for face in faces])
+    assert np.median(np.abs(landmarks - raw)) < 0.6
+    gap, gap_raw = (np.abs(marks[:, 13, 1] - marks[:, 14, 1]) for marks in (landmarks, raw))
+    assert np.corrcoef(gap, gap_raw)[0, 1] > 0.97, "lips move as they do"
+    steps = np.abs(np.diff([face.square.side for face in faces]))
+    assert steps.max() < 0.5 * np.abs(np.diff([face_square(marks).side for marks in raw])).max()
+
+
+# the file
+
+
+def synthetic(rows: int, faces: int = 1) -> Iterator[Followed]:
+    """Rows as the tracker hands them on, without pictures; a new track every 100 rows."""
+    rng = np.random.default_rng(0)
+    shape = rng.normal(0, 50, (478, 2)).astype(np.float32)
+    lanes: list[Lane] = []
+    for number in range(rows):
+        if number % 100 == 0:
+            for lane in lanes:
+                lane.closed = True
+            lanes = [Lane(0, None, kept=True, number=number // 100 * faces + i) for i in range(faces)]
+        sights = []
+        for i, lane in enumerate(lanes):
+            marks = shape + np.float32(200 + 150 * i + number % 7)
+            sights.append(Sight(lane, number / 25, marks, 3.0, 300.0, False, square=Square(200.0 + 150 * i, 200.0, 420.0)))
+        yield Followed(number, number / 25, 0, sights)
+
+
+def written(path: Path, rows: int) -> TrackFile:
+    with TrackWriter(path) as out:
+        for row in synthetic(rows, 2):
+            out.write(row)
+    return TrackFile(path)
+
+
+def test_the_file_gives_back_what_was_written(tmp_path: Path) -> None:
+    found = written(tmp_path / "x.tracks", 450)
+    assert found.frames == 450 and len(found.tracks) == 10 and np.allclose(found.times, np.arange(450) / 25)
+    rows = list(found.faces())
+    assert len(rows) == 450
+    for given, read in zip(synthetic(450, 2), rows, strict=True):
+        for sight, face in zip(given.faces, read, strict=True):
+            assert np.abs(sight.landmarks - face.landmarks).max() < 0.01 and face.square == sight.square
+            assert (face.frame, face.track) == (given.number, sight.lane.number)
+    assert [len(row) for row in found.faces(60, 70)] == [2] * 10
+    assert [face.frame for face in found.of(3)] == list(range(100, 200)) == [face.frame for row in found.faces(100, 200) for face in row if face.track == 3]
+    with pytest.raises(KeyError):
+        found.track(10)
+
+
+def test_memory_does_not_grow_with_length(tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        tracemalloc.start()
+        found = written(tmp_path / "long.tracks", rows)
+        assert sum(len(faces) for faces in found.faces()) == 2 * rows
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return most
+
+    peak(300)
+    short, long = peak(500), peak(5000)
+    assert long < short + 90 * 1500, "nothing but a row of numbers for each of 90 tracks more"
+
+
+def test_a_damaged_file_is_named_and_a_failed_one_leaves_nothing(tmp_path: Path) -> None:
+    whole = tmp_path / "whole.tracks"
+    written(whole, 120).close()
+    for data in (b"", b"text", whole.read_bytes()[:-7], b"X" + whole.read_bytes()[1:]):
+        (tmp_path / "bad.tracks").write_bytes(data)
+        with pytest.raises(InputError, match=r"bad\.tracks") as caught:
+            TrackFile(tmp_path / "bad.tracks")
+        assert caught.value.code == "tracks.damaged"
+
+    def failing() -> Iterator[Still]:
+        yield from filmed([np.zeros((64, 64, 3), np.uint8)] * 3)
+        raise RuntimeError("the decoder broke")
+
+    with pytest.raises(RuntimeError):
+        follow(failing(), tmp_path / "never.tracks")
+    assert not list(tmp_path.glob("*never*"))
