@@ -101,7 +101,7 @@ def _work(database: Database, batch_id: int, settings: Settings, watcher: Watche
 
 def _warm() -> None:
     """Import the heavy parts and load the weights while the server starts."""
-    from tasks.motion import engine
+    from tasks.engines import engine
     from tasks.score import SyncScorer
 
     engine("avct", "compact")

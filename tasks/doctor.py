@@ -74,7 +74,7 @@ def _espeak() -> str:
 
 
 def _torch() -> str:
-    from tasks.motion import engine
+    from tasks.engines import engine
 
     engine("avct", "compact")
     return _version("torch")

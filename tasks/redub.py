@@ -133,9 +133,11 @@ def _write(work: Work, take: Take, facts: VideoFacts, emphasis: float, path: Pat
     spans = [Span(**span) for span in work.cast["spans"]]
     windows: list[tuple[int, int, float]] = []
     started = time.perf_counter()
+    copy = [(span.first, span.last) for span in spans if span.why == QUIET]
+    rest: Any = {"copy": copy} if copy else {}
     writer = DubWriter(
         path, video, sound, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads,
-        keep_original=work.spec["dubbing"]["original_sound"] == "keep", copy=[(span.first, span.last) for span in spans if span.why == QUIET],
+        keep_original=work.spec["dubbing"]["original_sound"] == "keep", **rest,
     )  # fmt: skip
     with writer as out, References(work.made["references"].path, take.number - 1) as references:
         made = Redrawn(engine(work.lease.engine, work.lease.preset), work.tracks, spans, references, work.speech.speech, emphasis)
