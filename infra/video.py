@@ -50,6 +50,7 @@ class VideoFacts:
     seconds: float
     frames: int
     rotation: int
+    turned: bool
     sample_aspect: Fraction
     pixel_format: str
     colour: Colour
@@ -100,6 +101,7 @@ def inspect(path: Path) -> VideoFacts:
             seconds=seconds,
             frames=stream.frames or round(seconds * fps),
             rotation=turn.degrees,
+            turned=turn != _Turn(),
             sample_aspect=1 / aspect if turn.across else aspect,
             pixel_format=frame.format.name,
             colour=_colour(frame),
@@ -156,8 +158,11 @@ def _refuse(name: str, frame: Any, seconds: float) -> None:
 
 
 def _notes(frame: Any) -> tuple[str, ...]:
-    name = frame.format.name
-    found = []
+    from av.sidedata.sidedata import Type
+
+    name, found = frame.format.name, []
+    if frame.side_data.get(Type.A53_CC) is not None:
+        found.append("closed captions inside the picture stream are lost where it is encoded")
     if frame.interlaced_frame:
         found.append("interlaced: pictures are kept woven and written as progressive; deinterlace first for the best lips")
     if any(component.is_alpha for component in frame.format.components):
@@ -256,7 +261,7 @@ def _frames(media: Any, stream: Any, name: str, facts: VideoFacts) -> Iterator[t
 
     seen, at, ends, size = 0, Fraction(0), Fraction(0), None
     try:
-        for packet in media.demux():
+        for packet in media.demux([s for s in media.streams if s.type in ("video", "audio", "subtitle")]):
             if packet.dts is not None and packet.time_base:
                 ends = max(ends, (packet.dts + (packet.duration or 0)) * packet.time_base - facts.origin)
             if packet.stream_index != stream.index:

@@ -218,3 +218,39 @@ def test_cremad_is_dubbed_in_time_and_colour(shared_data: Path, tmp_path: Path, 
     assert duration and abs(float(duration[1]) - inspect(source).seconds) < 0.05
     was, now = (np.frombuffer(run("-i", path, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "rgb24", "-"), np.uint8).astype(int) for path in (source, out))
     assert np.abs(was - now).mean() < 2 and abs((was - now).mean()) < 0.3
+
+
+def lines_of(picture: np.ndarray) -> np.ndarray:
+    return picture[: 96 * 128].reshape(96, 128).astype(int)
+
+
+@pytest.mark.parametrize(("name", "how"), [("a.mp4", "-bf 3 -g 20"), ("a.mkv", "-bf 0 -g 20"), ("a.ts", "-bf 2 -g 20 -profile:v main"), ("a.mp4", "-bf 2 -g 20 -refs 4 -preset slow"), ("a.flv", "-bf 1 -g 20")])
+@pytest.mark.parametrize("ranges", [((0, 50), (70, 130)), ((15, 65),), ((80, 130),), ((0, 130),), ((40, 80), (60, 101), (119, 130))])
+def test_groups_that_nobody_edits_are_copied(tmp_path: Path, name: str, how: str, ranges: tuple[tuple[int, int], ...]) -> None:
+    source, out = tmp_path / name, tmp_path / "out.mp4"
+    film(source, "128x96", "30000/1001", 130 * 1001 / 30_000, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast", *how.split(), "-x264-params", "scenecut=0")
+    whole = [(first, min(first + 20, 130)) for first in range(0, 130, 20)]
+    merged = [number for number in range(130) if any(a <= number < b for a, b in ranges)]
+    untouched = [number for first, last in whole if all(n in merged for n in range(first, last)) for number in range(first, last)]
+    with DubWriter(out, source, clicks(tmp_path / "d.wav", [Fraction(1)], 4), language="de", crf=10, preset="veryfast", threads=1, copy=ranges) as writer:
+        for picture in pictures(source):
+            grey = np.full((96, 128, 3), 128, np.uint8)
+            writer.write(picture if picture.number in merged else picture.with_region(grey, np.ones((96, 128), np.float32), 0, 0))
+    assert writer.copied == len(untouched) and writer.frames == 130 and bool(writer.notes) == (not untouched or "matrix" in str(writer.notes))
+    was, now = planes(source), planes(out)
+    assert len(was) == len(now) == 130
+    assert np.array_equal(was[untouched], now[untouched]), "what is copied decodes to the same pixels"
+    for number in set(range(130)) - set(untouched):
+        wanted = lines_of(was[number]) if number in merged else np.full((96, 128), 126)
+        assert np.abs(lines_of(now[number]) - wanted).mean() < 4
+    times = np.array([time for time, _ in shown(out)])
+    assert np.abs(times - [float(picture.time) for picture in pictures(source)]).max() < 2e-6
+    assert np.array_equal([picture.y for picture in pictures(out)], now[:, : 96 * 128].reshape(-1, 96, 128)), "read to the end without damage"
+    assert len(run("-ss", "3.5", "-i", out, "-map", "0:v", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "gray", "-")) == 96 * 128
+
+
+@pytest.mark.parametrize(("form", "name", "why"), [("-c:v mpeg4", "a.mp4", "not H.264"), ("-c:v libx264 -pix_fmt yuv422p", "a.mp4", "yuv422p"), ("-c:v libx264 -pix_fmt yuv420p -g 250", "a.mp4", "no whole group")])
+def test_what_cannot_be_copied_is_encoded_and_said(tmp_path: Path, form: str, name: str, why: str) -> None:
+    source = film(tmp_path / name, "128x96", "25", 2, *form.split())
+    writer = dubbed(source, tmp_path / "out.mp4", None, copy=((0, 40),))
+    assert writer.copied == 0 and any(why in note for note in writer.notes) and len(planes(tmp_path / "out.mp4")) == 50
