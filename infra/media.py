@@ -35,7 +35,8 @@ class MediaInfo:
     audio_streams: int
 
 
-def _open(path: Path) -> Any:
+def open_media(path: Path) -> Any:
+    """PyAV's container of a local file. Raises MediaError."""
     import av
 
     try:
@@ -46,7 +47,7 @@ def _open(path: Path) -> Any:
 
 def probe(path: Path) -> MediaInfo:
     """What the file's headers say. Raises MediaError."""
-    with _open(path) as media:
+    with open_media(path) as media:
         video = media.streams.video[0] if media.streams.video else None
         seconds = float(media.duration or 0) / 1e6
         if video is None:
@@ -64,7 +65,7 @@ def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> np.nda
 
     held = bytearray()
     kind, most = (np.dtype("<i2"), 32767) if whole else (np.dtype("<f4"), 1)
-    with _open(path) as media:
+    with open_media(path) as media:
         if not media.streams.audio:
             raise MediaError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
@@ -114,7 +115,7 @@ def iter_frames(path: Path, fps: Fraction | None = None) -> Iterator[np.ndarray]
     """Frames of the first video stream as uint8 RGB [H, W, 3], one at a time; with `fps`, held or dropped onto that clock."""
     import av
 
-    with _open(path) as media:
+    with open_media(path) as media:
         if not media.streams.video:
             raise MediaError(f"{path.name} holds no picture", code="media.no_video", next_step="Give a file with a video stream.")
         stream = media.streams.video[0]
