@@ -29,9 +29,14 @@ def read_portrait(path: Path) -> Portrait:
     input.occluded; its `picture` is a PNG of what was seen (none for bad_picture).
     """
     picture = read_picture(path)
-    faces = _models().landmarker(picture)
+    faces = faces_in(picture)
     check(picture, faces, _called(path))
     return Portrait(picture, faces[0].mesh)
+
+
+def faces_in(picture: np.ndarray) -> list[Any]:
+    """The faces (models.faces.points.Face) of a picture uint8 RGB [H, W, 3], largest first."""
+    return _models().landmarker(picture)
 
 
 def check(picture: np.ndarray, faces: list[Any], name: str) -> None:

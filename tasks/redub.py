@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from infra.dub import DubWriter
-from infra.video import Picture, VideoFacts, inspect, pictures
 from torch import Tensor
 
+from infra.dub import DubWriter
 from infra.version import source_hash
+from infra.video import Picture, VideoFacts, inspect, pictures
 from models import checkpoints
 from models.ahead import ahead
 from models.lipmemory.compose import Reference

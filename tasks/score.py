@@ -1,44 +1,60 @@
-"""Score any video: find the face, follow its mouth, compare with the sound. Streams; memory does not grow with length."""
+"""Score any video: find faces, follow their mouths, compare with the sound, as one face or by track and second.
 
+Streams: beside the sound, memory holds embeddings, half a kilobyte a frame of an open track, and few pictures.
+"""
+
+import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from infra.errors import MediaError
 from infra.media import OPTIONS, iter_frames, read_audio
+from infra.samples import Wave, loudest
+from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
 from models.faces.crop import Square, cut, mouth_square
 from models.faces.mesh import FaceMesh
-from models.syncnet.scorer import SHORTEST, SyncScorer, unscorable
+from models.syncnet.network import FRAMES
+from models.syncnet.scorer import CHUNK, SHORTEST, SyncScorer, unscorable
 from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, SyncScore
 from tasks.speech.activity import voice_activity
+from tasks.tracks import Face, TrackFile
+from tasks.tracks import follow as follow_faces
 
 SIDE = 400  # pixels of the longer side that landmarks are looked for at
 REACH = 6  # frames on each side that a mouth square is averaged over
 LEAST_LOUD = 0.003  # peak of a sound that counts as silence
 LEAST_SPEECH = 0.3  # seconds of voice that can be scored
-Place = tuple[float, float, float]  # centre and side of a mouth's square, in pixels
+
+Item = TypeVar("Item")
+Place = tuple[float, float, float]  # a mouth square's centre x, y and side
 
 
 def score_video(path: Path) -> SyncScore:
     """Sync score of a video file at any frame rate. Raises MediaError when it cannot be read; what cannot be scored says so."""
-    wave = wave_of(path)
+    wave = heard_in(path)
     return wave if isinstance(wave, SyncScore) else score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave)
 
 
-def wave_of(path: Path) -> np.ndarray | SyncScore:
-    """A video's sound float32 [samples] at 16 kHz from its first picture on, or the score that says that it has none."""
+def heard_in(path: Path) -> Wave | SyncScore:
+    """A video's `sound_of`, or the score that says that it has none."""
     try:
-        wave = read_audio(path)
+        return sound_of(path)
     except MediaError as error:
         if error.code == "media.no_audio":
             return unscorable("there is no sound", SyncScorer.load().version)
         raise
+
+
+def sound_of(path: Path) -> np.ndarray:
+    """A video's sound float32 [samples] at 16 kHz from its first picture on, as a player plays them. Raises MediaError."""
+    wave = read_audio(path)
     late = round(sound_delay(path) * SAMPLE_RATE)
     return np.pad(wave, (late, 0)) if late > 0 else wave[-late:]
 
@@ -56,24 +72,21 @@ def sound_delay(path: Path) -> float:
     return first[0] - first[1]
 
 
-def score_frames(frames: Iterable[np.ndarray], wave: np.ndarray) -> SyncScore:
+def score_frames(frames: Iterable[np.ndarray], wave: Wave) -> SyncScore:
     """Sync score of frames uint8 RGB [H, W, 3] at 25 a second and a wave float32 [samples] at 16 kHz that starts with them."""
     with FaceMesh(video=True) as mesh:
         return score_seen(lambda present: follow(((frame, mouth_place(frame, mesh)) for frame in frames), present), wave)
 
 
-def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: np.ndarray) -> SyncScore:
+def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave) -> SyncScore:
     """Sync score of a wave and of the grey mouths that `mouths` gives, filling the list that says which frames show one.
 
     Nothing is looked at where nothing is heard.
     """
     scorer = SyncScorer.load()
-    loudest = float(max(wave.max(), -wave.min())) if len(wave) else 0.0
-    if loudest < LEAST_LOUD:
-        return unscorable("the sound is silent", scorer.version)
-    voice = voice_activity(wave, gain=0.7 / loudest)
-    if voice.sum() < LEAST_SPEECH * ROW_RATE:
-        return unscorable("no speech is heard", scorer.version)
+    voice = voice_in(wave)
+    if isinstance(voice, str):
+        return unscorable(voice, scorer.version)
     present: list[bool] = []
     video = scorer.see(mouths(present))
     seen = np.array(present, bool)
@@ -82,6 +95,15 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: np.nd
     if len(seen) < SHORTEST:
         return unscorable("shorter than a second", scorer.version)
     return scorer.score_embeddings(video, wave, present=seen, spoken=spoken_frames(voice, len(seen)))
+
+
+def voice_in(wave: Wave) -> np.ndarray | str:
+    """Voice activity [rows] at 100 Hz of a wave float32 [samples] at 16 kHz, or why it holds nothing to score lips against."""
+    peak = loudest(wave)
+    if peak < LEAST_LOUD:
+        return "the sound is silent"
+    voice = voice_activity(wave, gain=0.7 / peak)
+    return "no speech is heard" if voice.sum() < LEAST_SPEECH * ROW_RATE else voice
 
 
 def spoken_frames(voice: np.ndarray, frames: int) -> np.ndarray:
@@ -95,25 +117,39 @@ def follow(frames: Iterable[tuple[np.ndarray, Place | None]], present: list[bool
 
     A frame without a face takes the last square seen, and is marked. At most seven pictures are held.
     """
-    waiting: deque[np.ndarray] = deque()
-    squares: deque[Place] = deque(maxlen=2 * REACH + 1)
-    here: Place | None = None
-
-    def emit() -> np.ndarray:
-        return cut(waiting.popleft(), Square(*np.mean(squares, axis=0)).grown(MARGIN), MOUTH_SIZE)
-
+    mouths = Mouths()
     for frame, square in frames:
         present.append(square is not None)
-        waiting.append(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY))
-        if square is not None and here is None:  # the first face: what came before it takes its place
-            squares.clear()
-        here = square or here or (frame.shape[1] / 2, frame.shape[0] / 2, frame.shape[1] / 4)
-        squares.extend([here] * (REACH + 1 if not squares else 1))
-        if len(waiting) > REACH:
-            yield emit()
-    while waiting:
-        squares.append(squares[-1])
-        yield emit()
+        yield from mouths.add(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), square)
+    yield from mouths.rest()
+
+
+class Mouths:
+    """One face's mouth pictures, a frame at a time: what the scorer sees. At most seven frames are held."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[np.ndarray] = deque()
+        self.squares: deque[Place] = deque(maxlen=2 * REACH + 1)
+        self.here: Place | None = None
+
+    def add(self, grey: np.ndarray, square: Place | None) -> Iterator[np.ndarray]:
+        """The next frame uint8 [H, W] with its mouth's centre and side, None where there is no face; mouths that are ready."""
+        self.waiting.append(grey)
+        if square is not None and self.here is None:  # the first face: what came before it takes its place
+            self.squares.clear()
+        self.here = square or self.here or (grey.shape[1] / 2, grey.shape[0] / 2, grey.shape[1] / 4)
+        self.squares.extend([self.here] * (REACH + 1 if not self.squares else 1))
+        if len(self.waiting) > REACH:
+            yield self._next()
+
+    def rest(self) -> Iterator[np.ndarray]:
+        """The mouths of the last frames."""
+        while self.waiting:
+            self.squares.append(self.squares[-1])
+            yield self._next()
+
+    def _next(self) -> np.ndarray:
+        return cut(self.waiting.popleft(), Square(*np.mean(self.squares, axis=0)).grown(MARGIN), MOUTH_SIZE)
 
 
 def mouth_place(frame: np.ndarray, mesh: FaceMesh) -> Place | None:
@@ -125,3 +161,96 @@ def mouth_place(frame: np.ndarray, mesh: FaceMesh) -> Place | None:
         return None
     square = mouth_square(found[0] / zoom)
     return square.x, square.y, square.side
+
+
+def score_tracks(path: Path, tracks: TrackFile | None = None) -> dict[int, SyncScore]:
+    """Sync score of each face track of a video by its number; faces are followed first where no track file is given.
+
+    Faces that pass through (turned, small, covered, cut off) are not scored. A score's seconds count from its track's first picture;
+    `extra["start"]` says where that is, in seconds after the video's first. Raises MediaError when the video cannot be read,
+    ValueError where it has not as many pictures as the track file.
+    """
+    if tracks is None:
+        with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
+            follow_faces(pictures(path), Path(folder) / "faces.tracks")
+            with TrackFile(Path(folder) / "faces.tracks") as found:
+                return score_tracks(path, found)
+    wave = heard_in(path)
+    if isinstance(wave, SyncScore):
+        return {track.number: wave for track in tracks.tracks}
+    voice = voice_in(wave)
+    if isinstance(voice, str):
+        return {track.number: unscorable(voice, SyncScorer.load().version) for track in tracks.tracks}
+    return _scored(path, tracks, wave, voice)
+
+
+def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray) -> dict[int, SyncScore]:
+    ends = {track.number: track.last for track in tracks.tracks}
+    lanes: dict[int, _Lane] = {}
+    scores: dict[int, SyncScore] = {}
+    rows = zip(pictures(path), tracks.faces(), strict=True)
+    for tick, (picture, faces) in enumerate(on_clock((picture.time, (picture, faces)) for picture, faces in rows)):
+        for track in [track for track in lanes if picture.number >= ends[track]]:
+            scores[track] = lanes.pop(track).score(wave, voice)
+        here = {face.track: face for face in faces}
+        lanes |= {track: _Lane(tick) for track in here if track not in lanes}
+        if lanes:
+            grey = cv2.cvtColor(picture.rgb(), cv2.COLOR_RGB2GRAY)
+            for track, lane in lanes.items():
+                lane.add(grey, here.get(track))
+    scores |= {track: lane.score(wave, voice) for track, lane in lanes.items()}
+    missed = {track.number for track in tracks.tracks} - set(scores)
+    scores |= {track: unscorable("shorter than a second", SyncScorer.load().version) for track in missed}
+    return dict(sorted(scores.items()))
+
+
+class _Lane:
+    """One track while it is scored; start: its first frame at 25 a second."""
+
+    def __init__(self, start: int) -> None:
+        self.start, self.mouths, self.scorer = start, Mouths(), SyncScorer.load()
+        self.held: list[np.ndarray] = []
+        self.seen: list[np.ndarray] = []
+        self.present = bytearray()
+
+    def add(self, grey: np.ndarray, face: Face | None) -> None:
+        """The next frame and the track's face in it."""
+        square = mouth_square(face.landmarks) if face else None
+        self.present.append(face is not None and not face.passes)
+        self._keep(self.mouths.add(grey, (square.x, square.y, square.side) if square else None))
+
+    def _keep(self, mouths: Iterable[np.ndarray]) -> None:
+        self.held += mouths
+        if len(self.held) == CHUNK + FRAMES - 1:
+            self.seen.append(self.scorer.see(self.held))
+            self.held = self.held[1 - FRAMES :]
+
+    def score(self, wave: Wave, voice: np.ndarray) -> SyncScore:
+        """The track's score against the sound that begins with the video's first picture."""
+        for mouth in self.mouths.rest():
+            self._keep([mouth])
+        video = np.concatenate([*self.seen, self.scorer.see(self.held)])
+        count, rows = len(self.present), ROW_RATE // FRAME_RATE
+        seen = np.frombuffer(self.present, np.uint8) > 0
+        if count < SHORTEST or not seen.any():
+            why = "shorter than a second" if count < SHORTEST else "no face that can be redrawn is seen"
+            return unscorable(why, self.scorer.version)
+        first, last = (at * SAMPLE_RATE // FRAME_RATE for at in (self.start, self.start + count))
+        spoken = spoken_frames(voice[self.start * rows :], count)
+        score = self.scorer.score_embeddings(video, wave[first:last], present=seen, spoken=spoken)
+        score.extra["start"] = self.start / FRAME_RATE
+        return score
+
+
+def on_clock(timed: Iterable[tuple[Fraction, Item]]) -> Iterator[Item]:
+    """What is shown, with its times in seconds, held or dropped onto a clock of 25 a second, as `iter_frames` does."""
+    count, origin = 0, None
+    shown: list[Item] = []
+    for time, item in timed:
+        origin = time if origin is None else origin
+        due = (time - origin) * FRAME_RATE
+        while shown and count < due - Fraction(1, 2):
+            yield shown[0]
+            count += 1
+        shown = [item]
+    yield from shown

@@ -1,16 +1,15 @@
 """Score a re-dub: the face that was redrawn, wherever it was, found anew in the encoded file. Streams."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from fractions import Fraction
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from infra.video import Picture, pictures
 
+from infra.video import pictures
 from models.faces.crop import Square
 from models.faces.mesh import FaceMesh
-from models.types import FRAME_RATE, SyncScore
-from tasks.score import Place, follow, mouth_place, score_seen, wave_of
+from models.types import SyncScore
+from tasks.score import Place, follow, heard_in, mouth_place, on_clock, score_seen
 from tasks.tracks import Face, TrackFile
 
 AROUND = 1.15  # how much of a picture is searched for a face: its square, grown
@@ -21,7 +20,7 @@ def score_dubbed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int]
 
     Raises MediaError when the file cannot be read; what cannot be scored says so.
     """
-    wave = wave_of(path)
+    wave = heard_in(path)
     if isinstance(wave, SyncScore):
         return wave
     with FaceMesh(video=True) as mesh:
@@ -30,7 +29,8 @@ def score_dubbed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int]
 
 def _placed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int], int], mesh: FaceMesh) -> Iterator[tuple[np.ndarray, Place | None]]:
     """The pictures that are shown at 25 a second, each with the mouth of its redrawn face."""
-    for picture, face in clocked(zip(pictures(path), _faces(tracks, redrawn), strict=False)):
+    shown = zip(pictures(path), _faces(tracks, redrawn), strict=False)
+    for picture, face in on_clock((picture.time, (picture, face)) for picture, face in shown):
         frame = picture.rgb()
         yield frame, None if face is None else _mouth(frame, face.square, mesh)
 
@@ -44,19 +44,6 @@ def _faces(tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> Iterato
         yield next((face for face in faces if face.track == track), None) if number >= first else None
     while True:  # pictures that are held after the source's last one
         yield None
-
-
-def clocked(several: Iterable[tuple[Picture, Face | None]]) -> Iterator[tuple[Picture, Face | None]]:
-    """What is shown at each tick of 25 a second from the first picture on: held or dropped onto that clock."""
-    count, shown, origin = 0, None, Fraction(0)
-    for item in several:
-        origin = item[0].time if shown is None else origin
-        while shown is not None and count < (item[0].time - origin) * FRAME_RATE - Fraction(1, 2):
-            yield shown
-            count += 1
-        shown = item
-    if shown is not None:
-        yield shown
 
 
 def _mouth(frame: np.ndarray, square: Square, mesh: FaceMesh) -> Place | None:

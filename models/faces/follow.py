@@ -51,6 +51,10 @@ class Sight:
     hidden: bool | None = None  # None where it was not asked
     square: Square | None = None
     passes: str = ""
+    raw: Square = field(init=False)  # as this picture's landmarks alone give it
+
+    def __post_init__(self) -> None:
+        self.raw = face_square(self.landmarks)
 
 
 @dataclass(eq=False)
@@ -327,9 +331,9 @@ def steadied(sights: list[Sight], here: Sight) -> tuple[Square, float, float]:
     at = near.index(here)
     reach = max(at, len(near) - 1 - at)
     near = [near[0]] * (reach - at) + near + [near[-1]] * (reach - (len(near) - 1 - at))
-    squares = [face_square(sight.landmarks) for sight in near]
-    x, y, side = np.mean([(s.x, s.y, s.side) for s in squares], axis=0)
-    return Square(float(x), float(y), float(side)), float(np.mean([s.yaw for s in near])), float(np.mean([s.side for s in near]))
+    rows = [(s.raw.x, s.raw.y, s.raw.side, s.yaw, s.side) for s in near]
+    x, y, around, yaw, side = (float(v) for v in np.mean(rows, axis=0))
+    return Square(x, y, around), yaw, side
 
 
 def hidden_near(sights: list[Sight], here: Sight) -> bool:
