@@ -240,13 +240,21 @@ def _track(track: SpeechTrack, lines: Sequence[Line], fits: Sequence[CueFit], sa
         if line.stop >= line.edges[-1]:
             mix(sound, int(line.edges[-1]), track.sound[last : last + round(RELEASE * rate)])
         phones += _phones(speech.phones[np.searchsorted(middles, first) : np.searchsorted(middles, last)], line, rate)
-        low, high = int(line.edges[0]) * ROW_RATE // rate, min(len(rows), -(-line.stop * ROW_RATE // rate))
-        heard = line.source((np.arange(low, high) + 0.5) * rate / ROW_RATE) * ROW_RATE / rate
-        rows[low:high] = np.maximum(rows[low:high], speech.activity[np.minimum(heard.astype(int), len(speech.activity) - 1)])
+        _speak(rows, speech.activity, line, rate)
     cues = tuple(replace(cue, start=fit.begins, end=fit.ends) for cue, fit in zip(speech.cues, fits, strict=False) if fit.ends > fit.begins)
     stale = overruns(track.wanted, speech.cues) if track.wanted else []
     notes = [note for note in speech.notes if note not in stale] + [fit.words for fit in fits if fit.how != "fits" or fit.late > 2 * TOLD]
     return SpeechTrack(Speech(resampled(sound, rate, SAMPLE_RATE), tuple(phones), rows, cues, tuple(notes)), sound, rate)
+
+
+def _speak(rows: np.ndarray, activity: np.ndarray, line: Line, rate: int) -> None:
+    """Set the rows at 100 Hz in which a line is heard speaking; a pause made longer is one for the mouth too, however short it was."""
+    low, high = int(line.edges[0]) * ROW_RATE // rate, min(len(rows), -(-line.stop * ROW_RATE // rate))
+    heard = line.source((np.arange(low, high) + 0.5) * rate / ROW_RATE) * ROW_RATE / rate
+    rows[low:high] = np.maximum(rows[low:high], activity[np.minimum(heard.astype(int), len(activity) - 1)])
+    for span, start, end in zip(line.spans, line.edges[:-1].tolist(), line.edges[1:].tolist(), strict=True):
+        if not span.speaks and end - start > span.samples:
+            rows[-(-start * ROW_RATE // rate) : min(end, line.stop) * ROW_RATE // rate] = 0
 
 
 def _phones(phones: Sequence[Phone], line: Line, rate: int) -> list[Phone]:

@@ -14,7 +14,7 @@ from models.types import ROW_RATE, SAMPLE_RATE, Speech
 
 FOUND_PAUSE, LEAST_PAUSE = 0.12, 0.08  # seconds: shorter rests belong to the words around them; what no pause becomes shorter than
 WAKES_LATE, FALLS_LATE = 6, 2  # rows at 100 Hz that voice activity may miss of a word's beginning and end
-HUSHED = 40.0  # dB below loud speech that count as silence
+HUSHED = 30.0  # dB below loud speech that count as a rest where no phone is: a voice dying away in a room included
 JOIN, FADE = 0.01, 0.02  # seconds of cross-fade inside a pause, of fade where speech is cut off
 BLOCK = 1 << 18  # samples added at a time, so that long speech is not held again in wider numbers
 WARM = 0.1  # seconds of sound that atempo hears past the end of what it plays
