@@ -16,6 +16,7 @@ def save_speech(path: Path, track: SpeechTrack) -> None:
     """A speech track; its sound as 16-bit samples, as it is delivered."""
     speech = track.speech
     told = {"phones": [asdict(p) for p in speech.phones], "cues": [asdict(c) for c in speech.cues], "notes": list(speech.notes), "rate": track.rate}
+    told["wanted"] = [asdict(c) for c in track.wanted]
     _save(path, told, wave=speech.wave.astype(np.float32), activity=speech.activity.astype(np.float32), sound=track.sound.astype("<i2"))
 
 
@@ -24,7 +25,7 @@ def load_speech(path: Path) -> SpeechTrack:
     told, arrays = _load(path)
     phones, cues = tuple(Phone(**p) for p in told["phones"]), tuple(Cue(**c) for c in told["cues"])
     speech = Speech(arrays["wave"], phones, arrays["activity"], cues, tuple(told["notes"]))
-    return SpeechTrack(speech, arrays["sound"], int(told["rate"]))
+    return SpeechTrack(speech, arrays["sound"], int(told["rate"]), tuple(Cue(**c) for c in told["wanted"]))
 
 
 def save_landmarks(path: Path, landmarks: np.ndarray) -> None:

@@ -1,5 +1,6 @@
 """Speech of a job: text spoken by espeak-ng, or a recording aligned; always 16 kHz sound, phones with times, voice activity."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,17 +14,22 @@ from tasks.speech import espeak
 from tasks.speech.activity import voice_activity, widened
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
+BREATH = 0.05  # seconds between a cue that runs over and the one that it pushes
 DELIVERED_RATE = 48_000  # of recordings
 SHORTEST = 0.3  # seconds of sound below which there is nothing to say
 
 
 @dataclass(frozen=True)
 class SpeechTrack:
-    """Speech for the engines, and the sound that is delivered with the picture: mono int16 [samples] at `rate`."""
+    """Speech for the engines, and the sound that is delivered with the picture: mono int16 [samples] at `rate`.
+
+    wanted: the slots of a timed script as it was written, one for each of the speech's cues; empty where no times were given.
+    """
 
     speech: Speech
     sound: np.ndarray
     rate: int
+    wanted: tuple[Cue, ...] = ()
 
     def write(self, path: Path) -> None:
         """The delivered sound as WAV."""
@@ -47,23 +53,31 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
         spoken = espeak.speak(cue.text, name)
         length = max((p.end for p in spoken.phones), default=len(spoken.sound) / spoken.rate)
         start = max(cue.start, clock) if timed else clock
-        if timed and start > cue.start + 0.02:
-            notes.append(f"cue at {cue.start:.2f} s starts {start - cue.start:.2f} s late: the one before it runs over")
-        if timed and start + length > cue.end + 0.05:
-            notes.append(f"cue at {cue.start:.2f} s runs {start + length - cue.end:.2f} s past its end")
+        placed.append(replace(cue, start=start, end=start + length))
+        notes += overruns((cue,), placed[-1:]) if timed else []
         if spoken.unknown:
             notes.append(f"sounds without a mouth shape in the phone table: {' '.join(spoken.unknown)}")
         rate = spoken.rate
         parts.append((start, whole_samples(spoken.sound)))
         phones += [Phone(p.symbol, p.start + start, p.end + start) for p in spoken.phones]
-        placed.append(replace(cue, start=start, end=start + length))
-        clock = start + length + (0.05 if timed else PAUSE)
+        clock = start + length + (BREATH if timed else PAUSE)
     end = max(max(start + len(said) / rate for start, said in parts), placed[-1].end) + TAIL
     sound = np.zeros(int(np.ceil(end * rate)), np.int16)
     for start, said in parts:
         here = sound[round(start * rate) :][: len(said)]
         here[:] = np.clip(here.astype(np.int32) + said, -32768, 32767)
-    return SpeechTrack(_speech(sound, rate, tuple(phones), tuple(placed), notes), sound, rate)
+    return SpeechTrack(_speech(sound, rate, tuple(phones), tuple(placed), notes), sound, rate, cues if timed else ())
+
+
+def overruns(wanted: Sequence[Cue], spoken: Sequence[Cue]) -> list[str]:
+    """What is to be said of cues that are spoken later, or longer, than they were wanted."""
+    notes = []
+    for cue, said in zip(wanted, spoken, strict=True):
+        if said.start > cue.start + 0.02:
+            notes.append(f"cue at {cue.start:.2f} s starts {said.start - cue.start:.2f} s late: the one before it runs over")
+        if said.end > cue.end + 0.05:
+            notes.append(f"cue at {cue.start:.2f} s runs {said.end - cue.end:.2f} s past its end")
+    return notes
 
 
 def from_recording(path: Path, transcript: str, locale: str, voice: str = "") -> SpeechTrack:
