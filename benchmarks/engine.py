@@ -155,7 +155,7 @@ def pitches(filled: Filled, face: Portrait, speech: Speech, rounds: int) -> tupl
     for _ in range(rounds):
         for name, method in (("exact", harvest), ("fast", pitch)):
             started = time.process_time()
-            method(speech.wave, rows_of_speech)
+            method(np.asarray(speech.wave), rows_of_speech)
             spent[name].append((time.process_time() - started) / speech.seconds)
     engine, compact = _engine(filled), AvctEngine.load()
     paper_motions, compact_motions = [], []

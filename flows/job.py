@@ -80,10 +80,10 @@ def _run(work: Work) -> str:
     if "video" in work.inputs:
         _stage(work, "tracks", redub.track)
         _stage(work, "cast", redub.cast)
-        making = (("render", redub.render),)
+        making: list[tuple[str, Callable[..., None]]] = [("render", redub.render)]
     else:
         _stage(work, "faces", prepare.faces)
-        making = (("motion", move), ("render", render))
+        making = [("motion", move), ("render", render)]
     while len(work.takes) < work.settings.max_takes:
         take = next_take(work)
         for name, call in making:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from infra.errors import DiskFull, MediaError, SetupError
+from infra.samples import Wave, blocks_of
 
 OPTIONS = {"protocol_whitelist": "file"}
 LONGEST_SECONDS = 4 * 3600
@@ -225,13 +226,15 @@ def _filters(width: int, height: int) -> str:
     return f"{grow}scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags=accurate_rnd+full_chroma_int"
 
 
-def write_wav(path: Path, sound: np.ndarray, rate: int) -> None:
+def write_wav(path: Path, sound: Wave, rate: int) -> None:
     """Mono sound [samples] as 16-bit WAV: int16 as it is, float32 in [-1, 1] rounded."""
     with wave_file.open(str(path), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(rate)
-        out.writeframes(whole_samples(sound).data)
+        out.setnframes(len(sound))
+        for block in blocks_of(sound):
+            out.writeframesraw(whole_samples(block).data)
 
 
 def whole_samples(sound: np.ndarray) -> np.ndarray:

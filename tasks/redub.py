@@ -68,11 +68,11 @@ def cast(work: Work) -> None:
     sources = work.sources("video", "tracks", "face")
     work.made["cast"] = keep(work, "cast", "cast.json", asks, sources, lambda path: save_tree(path, _cast(work)))
     work.cast = load_tree(work.made["cast"].path)
-    spans = [Span(**span) for span in work.cast["spans"]]
+    spans, tracks = [Span(**span) for span in work.cast["spans"]], work.tracks
     asks = {"code": source_hash(*CODE), "cast": work.made["cast"].sha256}
     work.made["references"] = keep(
         work, "references", "references.npz", asks, work.sources("video", "tracks", "cast"),
-        lambda path: find_references(work.inputs["video"], work.tracks, spans, path, work.settings.max_takes),
+        lambda path: find_references(work.inputs["video"], tracks, spans, path, work.settings.max_takes),
     )  # fmt: skip
 
 
@@ -201,7 +201,8 @@ class Redrawn:
     def _faces(self) -> Iterator[tuple[Face | None, Reference | None, float]]:
         """The face that is redrawn in each picture, its reference, and how strongly; the last picture's again and again."""
         spans = iter(self.spans)
-        span, last = next(spans), (None, None, 0.0)
+        span = next(spans)
+        last: tuple[Face | None, Reference | None, float] = (None, None, 0.0)
         for number, faces in enumerate(self.tracks.faces(0, self.tracks.frames)):
             while number >= span.last:
                 span = next(spans)

@@ -2,14 +2,18 @@
 
 import json
 import math
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from infra.samples import BLOCK, Samples, Wave, blocks_of
 from models.types import Cue, Motion, Phone, Speech, SyncScore
 from tasks.speech import SpeechTrack
+
+LONG = 5 * 60 * 16_000  # samples from which a sound is not held in memory
 
 
 def save_speech(path: Path, track: SpeechTrack) -> None:
@@ -17,7 +21,7 @@ def save_speech(path: Path, track: SpeechTrack) -> None:
     speech = track.speech
     told = {"phones": [asdict(p) for p in speech.phones], "cues": [asdict(c) for c in speech.cues], "notes": list(speech.notes), "rate": track.rate}
     told["wanted"] = [asdict(c) for c in track.wanted]
-    _save(path, told, wave=speech.wave.astype(np.float32), activity=speech.activity.astype(np.float32), sound=track.sound.astype("<i2"))
+    _save(path, told, wave=speech.wave, activity=speech.activity.astype(np.float32), sound=track.sound)
 
 
 def load_speech(path: Path) -> SpeechTrack:
@@ -100,13 +104,34 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _save(path: Path, told: dict[str, Any], **arrays: np.ndarray) -> None:
+def _save(path: Path, told: dict[str, Any], **arrays: Wave) -> None:
+    """An archive of arrays, written a block at a time."""
     text = np.frombuffer(json.dumps(told, sort_keys=True).encode(), np.uint8)
-    with path.open("wb") as out:
-        np.savez_compressed(out, told=text, **arrays)  # type: ignore[arg-type]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for name, array in {"told": text, **arrays}.items():
+            info = zipfile.ZipInfo(f"{name}.npy")
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with out.open(info, "w", force_zip64=True) as file:
+                header = {"descr": np.lib.format.dtype_to_descr(array.dtype), "fortran_order": False, "shape": array.shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for block in blocks_of(array):
+                    file.write(np.ascontiguousarray(block).tobytes())
 
 
-def _load(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    with np.load(path, allow_pickle=False) as data:
-        arrays = {name: data[name] for name in data.files}
-    return json.loads(arrays.pop("told").tobytes()), arrays
+def _load(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `_save` wrote; arrays of a long sound stay in a file."""
+    with zipfile.ZipFile(path) as archive:
+        arrays = {Path(name).stem: _array(archive, name) for name in archive.namelist()}
+    return json.loads(np.asarray(arrays.pop("told")).tobytes()), arrays
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> Wave:
+    with archive.open(name) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = read(file)
+        if kind.hasobject:
+            raise ValueError(f"{name} holds Python objects")
+        if len(shape) == 1 and shape[0] > LONG:
+            return Samples(kind, (np.frombuffer(data, kind) for data in iter(lambda: file.read(BLOCK * kind.itemsize), b"")))
+        return np.frombuffer(file.read(), kind).reshape(shape)

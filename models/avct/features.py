@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from infra.errors import SetupError
+from infra.samples import Wave
 from models.avct.phonemes import SIL, index
 from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, Phone
 
@@ -19,11 +20,12 @@ LOWEST_HZ, HIGHEST_HZ = 65.0, 420.0
 BLOCK_SECONDS = 30  # long sound is analysed in blocks of this length, so that memory does not grow with it
 
 
-def audio_rows(wave: np.ndarray, frames: int, *, exact_pitch: bool = False) -> np.ndarray:
+def audio_rows(wave: Wave, frames: int, *, exact_pitch: bool = False) -> np.ndarray:
     """Features float32 [frames * 4, 41] of a wave float32 [samples] at 16 kHz, padded with silence to whole frames.
 
     exact_pitch: F0 by WORLD's harvest; needs the package pyworld (SetupError).
     """
+    wave = np.asarray(wave)
     mean = float(wave.mean(dtype=np.float64)) if len(wave) else 0.0
     peak = max(float(wave.max(initial=mean)) - mean, mean - float(wave.min(initial=mean)), 1e-4)
     rows, hop, block = frames * ROWS_PER_FRAME, SAMPLE_RATE // ROW_RATE, BLOCK_SECONDS * ROW_RATE

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from infra.errors import SetupError
+from infra.samples import Wave, blocks_of
 from models.types import ROW_RATE, SAMPLE_RATE
 
 STEP, CONTEXT = 512, 64  # samples at 16 kHz that the network takes a call, and that it sees of the last one
@@ -33,7 +34,7 @@ def _session() -> Any:
         raise SetupError(f"voice activity needs silero-vad and onnxruntime ({error})", code="setup.vad", next_step="pip install silero-vad onnxruntime.") from error
 
 
-def probabilities(wave: np.ndarray, gain: float = 1.0) -> np.ndarray:
+def probabilities(wave: Wave, gain: float = 1.0) -> np.ndarray:
     """Probability of speech for every 512 samples [ceil(samples / 512)] of a wave float32 at 16 kHz, heard `gain` times as loud."""
     state, context = np.zeros((2, 1, 128), np.float32), np.zeros(CONTEXT, np.float32)
     rate, found = np.array(SAMPLE_RATE, np.int64), []
@@ -45,7 +46,7 @@ def probabilities(wave: np.ndarray, gain: float = 1.0) -> np.ndarray:
     return np.array(found, np.float32)
 
 
-def voice_activity(wave: np.ndarray, gain: float = 1.0) -> np.ndarray:
+def voice_activity(wave: Wave, gain: float = 1.0) -> np.ndarray:
     """Where a voice speaks: float32 [rows] at 100 Hz, 1 or 0, of a wave float32 [samples] at 16 kHz, heard `gain` times as loud."""
     active, speaking = [], False
     for value in probabilities(wave, gain):
@@ -58,7 +59,7 @@ def voice_activity(wave: np.ndarray, gain: float = 1.0) -> np.ndarray:
     return bridge(np.array(active)[at], int(BRIDGED * ROW_RATE)).astype(np.float32)
 
 
-def widened(wave: np.ndarray, activity: np.ndarray) -> np.ndarray:
+def widened(wave: Wave, activity: np.ndarray) -> np.ndarray:
     """Activity [rows] with the first word's beginning and the last word's end: the network wakes late, by whole syllables at times.
 
     What is as loud as speech (within 12 dB of the loud parts, 18 dB above the quietest) and no further than a quarter of a second from
@@ -67,7 +68,8 @@ def widened(wave: np.ndarray, activity: np.ndarray) -> np.ndarray:
     on, hop = np.flatnonzero(activity), SAMPLE_RATE // ROW_RATE
     if not len(on):
         return activity
-    level = 10 * np.log10(np.square(wave[: len(activity) * hop].reshape(-1, hop)).mean(1) + 1e-10)
+    rows = [np.square(block[: len(block) // hop * hop].reshape(-1, hop)).mean(1) for block in blocks_of(wave, 1600 * hop)]
+    level = 10 * np.log10(np.concatenate(rows)[: len(activity)] + 1e-10)
     loud = level > max(np.percentile(level, 95) - QUIETER, np.percentile(level, 10) + ABOVE_NOISE)
     heard = bridge((activity > 0) | loud, int(APART * ROW_RATE))
     silent = np.flatnonzero(~heard)
