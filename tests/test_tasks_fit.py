@@ -213,7 +213,7 @@ def test_a_recording_is_fitted_held_and_cut(recording: SpeechTrack) -> None:
         if seconds != 5.0:
             assert [p.symbol for p in made.speech.phones] == [p.symbol for p in recording.speech.phones]
             assert 0.9 < made.speech.activity.sum() / (recording.speech.activity.sum() / fit.rate) < 1.02
-            assert _active(made.speech) >= _active(recording.speech) > 0.98
+            assert min(_active(made.speech), _active(recording.speech)) > 0.98
             quiet = made.speech.wave[: len(made.speech.activity) * 160].reshape(-1, 160).std(1)[made.speech.activity == 0]
             assert np.median(quiet) < 0.003
     held, (fit,) = fitted(recording, 5.0, "hold")
