@@ -24,7 +24,7 @@ MODES: tuple[str, ...] = get_args(Mode)
 SLOWEST, FASTEST = 0.85, 1.20
 GAP = 0.08  # seconds kept free before the next cue by one that takes the silence after its slot: two pictures at 25 a second
 KEPT, GROWN = 0.5, 2.0  # of a pause's length: what it keeps at least, what it becomes at most
-NEAR, CLIPPED = 0.4, 0.1  # seconds before a cut in which a pause is looked for; that may go of a last word before it goes whole
+NEAR, CLIPPED = 0.4, 0.1  # seconds of a last word that may go whole for a cut at the pause before it; that may go of a last word before it goes whole
 RELEASE = 0.02  # seconds in which a voice dies away after its last phone
 TOLD = 0.01  # seconds and shares below which a difference is not worth a word
 
@@ -172,7 +172,8 @@ def _line(spans: tuple[Span, ...], start: int, lengths: list[float], speed: floa
     if limit is None or spoken <= limit:
         return Line(spans, edges, speed, int(edges[-1]) if limit is None else min(limit, int(edges[-1])))
     near = NEAR * rate if spoken - limit > CLIPPED * rate else 0
-    pauses = [int(at) for span, at in zip(spans[1:], edges[1:-1], strict=True) if not span.speaks and limit - near < at <= limit]
+    rests = zip(spans[1:], edges[1:-1].tolist(), edges[2:].tolist(), strict=True)
+    pauses = [began for span, began, ended in rests if not span.speaks and began <= limit < ended + near]
     stop = min(limit, pauses[-1] + round(FADE * rate)) if pauses else limit
     return Line(spans, edges, speed, max(start, stop))
 
