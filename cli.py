@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console import EXIT_JOBS, Bars, Voice, clock, quiet_native_code, summary, tell_outcome, tree_lines
+from console import EXIT_JOBS, Bars, Voice, clock, quiet_native_code, summary, tell_outcome, tell_tracks, tree_lines
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -211,24 +211,34 @@ def report(
 
 @app.command()
 @verb
-def score(video: Annotated[Path, typer.Argument(help="A video with a face and speech.", show_default=False)], as_json: Json = False) -> None:
-    """Score how well lips and speech agree in any video."""
+def score(
+    video: Annotated[Path, typer.Argument(help="A video with faces and speech.", show_default=False)],
+    chart: Annotated[Path | None, typer.Option(help="Draw the curves into this SVG file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Score how well lips and speech agree in any video, as a whole, by face track and by second."""
     voice = Voice(as_json)
     _settings()
     from tasks.gate import decide, load_thresholds
     from tasks.score import score_video
+    from tasks.scored import draw, scored_tracks
     from tasks.values import score_tree
 
     with Bars(voice).shown() as bars:
-        bars.phase("scoring")
-        found = score_video(video)
-    verdict = decide(found, load_thresholds())
-    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons)})
-    voice.plain(f"{video.name}: {verdict.verdict}" + (f", offset {found.offset:+d} frames, confidence {found.confidence:.3f}, distance {found.distance:.3f}" if found.scorable else ""))
+        bars.phase("scoring the whole")
+        found, thresholds = score_video(video), load_thresholds()
+        bars.phase("scoring each face")
+        tracks = scored_tracks(video)
+    verdict = decide(found, thresholds)
+    if chart is not None:
+        chart.write_text(draw(video.name, tracks, thresholds))
+    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons), "tracks": tracks, "chart": chart and str(chart)})
+    of_one = ", one of its faces" if len({track["identity"] for track in tracks}) > 1 else ""
+    voice.plain(f"{video.name}{of_one}: {verdict.verdict}" + (f", offset {found.offset:+d} frames, confidence {found.confidence:.3f}, distance {found.distance:.3f}" if found.scorable else ""))
     for reason in verdict.reasons:
         voice.plain(f"  {reason}")
-    if found.seconds:
-        voice.table("", ["second", "offset", "confidence"], [[str(i), f"{offset:+d}", f"{value:.3f}"] for i, (offset, value) in enumerate(found.seconds)])
+    tell_tracks(tracks, voice)
+    voice.plain(f"curves: {chart}" if chart else "next: --chart FILE.svg draws the curves")
     voice.plain("these numbers are this project's own; they are not LSE-C or LSE-D")
 
 

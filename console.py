@@ -215,3 +215,20 @@ def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
     if example:
         voice.plain(f"lineage of a video:              dubwright lineage {example}")
     voice.plain(f"where the batch stands:          dubwright status {tree['batch']}")
+
+
+def tell_tracks(tracks: list[dict[str, Any]], voice: Voice) -> None:
+    """A scored video's face tracks for a person: a line a track, then a line for each of their seconds."""
+    from tasks.scored import seconds_of
+
+    rows, seconds = [], []
+    for track in tracks:
+        sure = [f"{track['offset']:+d}", f"{track['confidence']:.3f}"] if track["scorable"] else ["", track["reason"]]
+        passing = ", ".join(f"{count} {why}" for why, count in track["passing"].items())
+        rows.append([str(track["number"]), str(track["identity"]), f"{track['start']:.1f} to {track['end']:.1f} s", track["verdict"], *sure, passing])
+        seconds += [[str(track["number"]), f"{at:g}", f"{offset:+d}", "" if value is None else f"{value:.3f}"] for at, offset, value in seconds_of(track)]
+    if rows:
+        voice.table("", ["track", "person", "seen", "verdict", "offset", "confidence", "pictures that pass through"], rows)
+        voice.table("", ["track", "second", "offset", "confidence"], seconds)
+    else:
+        voice.plain("no face is seen long enough to be followed")

@@ -86,14 +86,14 @@ def run(texts: int = len(TEXTS)) -> dict[str, Any]:
         spoken = espeak.speak(TEXTS[voice], voice)
         sound = whole_samples(spoken.sound)
         sound = sound[: np.flatnonzero(sound)[-1] + 1]
-        before = resampled(sound, spoken.rate, SAMPLE_RATE)
+        before = np.asarray(resampled(sound, spoken.rate, SAMPLE_RATE))
         for tempo in RATES:
             for name, make in WAYS.items():
                 made = make(sound, spoken.rate, tempo, voice)
                 if not len(made):
                     continue  # an ffmpeg without that filter
                 made = made[: np.flatnonzero(made)[-1] + 1]
-                after = resampled(made, spoken.rate, SAMPLE_RATE)
+                after = np.asarray(resampled(made, spoken.rate, SAMPLE_RATE))
                 one, two = pitches(before, after)
                 semitones = float(np.median(np.abs(np.log2(two / one)))) * 12
                 rows.setdefault(name, []).append((apart(before, after), semitones, abs(len(made) - len(sound) / tempo) / spoken.rate * 1000))

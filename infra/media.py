@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from infra.errors import DiskFull, MediaError, SetupError
-from infra.samples import Wave, blocks_of
+from infra.samples import Samples, Wave, blocks_of, settled, silence
 
 OPTIONS = {"protocol_whitelist": "file"}
 LONGEST_SECONDS = 4 * 3600
@@ -57,15 +57,15 @@ def probe(path: Path) -> MediaInfo:
         return MediaInfo(seconds, fps, video.width, video.height, video.frames, len(media.streams.audio))
 
 
-def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> np.ndarray:
+def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> Wave:
     """The first sound stream as mono float32 [samples] in [-1, 1] at `rate`, or as int16 where `whole` numbers are asked for.
 
-    Raises MediaError (no sound, damaged, over 4 hours). Beside the samples themselves memory does not grow with length.
+    Raises MediaError (no sound, damaged, over 4 hours). Long sounds lie in a file; memory does not grow with length.
     """
     import av
 
-    held = bytearray()
     kind, most = (np.dtype("<i2"), 32767) if whole else (np.dtype("<f4"), 1)
+    held = Samples(kind)
     with open_media(path) as media:
         if not media.streams.audio:
             raise MediaError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
@@ -76,28 +76,28 @@ def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> np.nda
                     samples = part.to_ndarray()[0]
                     if not np.isfinite(samples).all():
                         raise MediaError(f"{path.name} holds samples that are not numbers", code="media.not_finite", next_step="Export the recording again.")
-                    held += (np.clip(samples, -1, 1) * most).astype(kind).tobytes()
-                if len(held) > LONGEST_SECONDS * rate * kind.itemsize:
+                    held.append((np.clip(samples, -1, 1) * most).astype(kind))
+                if len(held) > LONGEST_SECONDS * rate:
                     raise MediaError(f"{path.name} is longer than {LONGEST_SECONDS // 3600} hours", code="media.too_long")
         except (av.FFmpegError, ValueError) as error:
-            if not held:
+            if not len(held):
                 raise MediaError(f"the sound of {path.name} is damaged ({error})") from error
-    if not held:
+    if not len(held):
         raise MediaError(f"{path.name} holds no sound", code="media.no_audio")
-    return np.frombuffer(held, kind)
+    return settled(held)
 
 
-def resampled(sound: np.ndarray, rate: int, wanted: int) -> np.ndarray:
+def resampled(sound: Wave, rate: int, wanted: int) -> Wave:
     """Mono int16 [samples] at `rate` as float32 in [-1, 1] at the `wanted` rate, a second at a time."""
     import av
 
     resampler = av.AudioResampler(format="flt", layout="mono", rate=wanted)
-    made = np.zeros(-(-len(sound) * wanted // rate), np.float32)
+    made = silence(-(-len(sound) * wanted // rate), np.float32)
     at = 0
     for start in _and_none(range(0, len(sound), rate)):
         frame = None
         if start is not None:
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[None, start : start + rate]), format="s16", layout="mono")
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound[start : start + rate][None]), format="s16", layout="mono")
             frame.sample_rate = rate
         for part in resampler.resample(frame):
             samples = part.to_ndarray()[0][: len(made) - at]

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 BLOCK = 1 << 18  # samples read at a time where all are wanted
+LONG = 1 << 23  # samples from which a sound lies in a file: nine minutes at 16 kHz
 
 
 class Samples:
-    """One-dimensional, written once from front to end, then sliced. `np.asarray` reads it whole."""
+    """One-dimensional; grows at its end; slices are copies, and slices are assigned to. `np.asarray` reads it whole."""
 
     ndim = 1
 
@@ -26,10 +27,15 @@ class Samples:
 
     def append(self, block: np.ndarray) -> None:
         """Add samples at the end."""
-        self._file.seek(0, os.SEEK_END)
-        self._file.write(np.ascontiguousarray(block, self.dtype).data)
-        self._file.flush()
-        self.size += len(block)
+        start = self.size
+        self.grow(start + len(block))
+        self[start:] = block
+
+    def grow(self, size: int) -> None:
+        """Make it at least so long, by zeros at its end."""
+        if size > self.size:
+            os.ftruncate(self._file.fileno(), size * self.dtype.itemsize)
+            self.size = size
 
     @property
     def shape(self) -> tuple[int]:
@@ -40,23 +46,46 @@ class Samples:
         return self.size
 
     def __getitem__(self, part: slice) -> np.ndarray:
+        start, count = self._run(part)
+        data = os.pread(self._file.fileno(), count * self.dtype.itemsize, start * self.dtype.itemsize)
+        return np.frombuffer(data, self.dtype)
+
+    def __setitem__(self, part: slice, values: np.ndarray) -> None:
+        start, count = self._run(part)
+        if len(values) != count:
+            raise ValueError(f"{len(values)} samples do not go where {count} are")
+        view = np.ascontiguousarray(values, self.dtype).view(np.uint8).data
+        at = start * self.dtype.itemsize
+        while len(view):
+            done = os.pwrite(self._file.fileno(), view, at)
+            view, at = view[done:], at + done
+
+    def _run(self, part: slice) -> tuple[int, int]:
         start, stop, step = part.indices(self.size)
         if step != 1:
             raise ValueError("samples in a file are read in runs")
-        count = max(0, stop - start)
-        data = os.pread(self._file.fileno(), count * self.dtype.itemsize, start * self.dtype.itemsize)
-        return np.frombuffer(data, self.dtype)
+        return start, max(0, stop - start)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[:]
         return whole if dtype is None else whole.astype(dtype, copy=False)
 
-    def blocks(self) -> Iterator[np.ndarray]:
-        """All of it, block by block."""
-        return blocks_of(self)
-
 
 Wave = np.ndarray | Samples  # a sound, in memory or in a file
+
+
+def silence(count: int, dtype: Any) -> Wave:
+    """Zeros to be written to, in a file where they are many."""
+    if count <= LONG:
+        return np.zeros(count, dtype)
+    made = Samples(dtype)
+    made.grow(count)
+    return made
+
+
+def settled(wave: Samples) -> Wave:
+    """A sound that is finished: in memory where it is short enough."""
+    return wave if len(wave) > LONG else np.asarray(wave)
 
 
 def blocks_of(wave: Wave, size: int = BLOCK) -> Iterator[np.ndarray]:
@@ -65,6 +94,25 @@ def blocks_of(wave: Wave, size: int = BLOCK) -> Iterator[np.ndarray]:
         yield wave[start : start + size]
 
 
+def delayed(wave: Wave, samples: int) -> Wave:
+    """A sound that begins so many samples later, or without its first ones where that is negative."""
+    if isinstance(wave, np.ndarray):
+        return np.pad(wave, (samples, 0)) if samples > 0 else wave[-samples:]
+    made = Samples(wave.dtype)
+    made.grow(max(0, samples))
+    for start in range(max(0, -samples), len(wave), BLOCK):
+        made.append(wave[start : start + BLOCK])
+    return made
+
+
 def loudest(wave: Wave) -> float:
     """The largest absolute sample; 0 where there is none."""
     return max((float(max(block.max(), -block.min())) for block in blocks_of(wave)), default=0.0)
+
+
+def mix(out: Wave, start: int, made: Wave) -> None:
+    """Add int16 samples to `out` at sample `start`; what lies past its end is left out."""
+    for at in range(0, min(len(made), max(0, len(out) - start)), BLOCK):
+        here = slice(start + at, min(start + at + BLOCK, start + len(made), len(out)))
+        added = out[here].astype(np.int32) + made[at : at + here.stop - here.start]
+        out[here] = np.clip(added, -32768, 32767).astype(np.int16)

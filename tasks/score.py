@@ -15,7 +15,7 @@ import numpy as np
 
 from infra.errors import MediaError
 from infra.media import OPTIONS, iter_frames, read_audio
-from infra.samples import Wave, loudest
+from infra.samples import Wave, delayed, loudest
 from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
 from models.faces.crop import Square, cut, mouth_square
@@ -52,11 +52,9 @@ def heard_in(path: Path) -> Wave | SyncScore:
         raise
 
 
-def sound_of(path: Path) -> np.ndarray:
+def sound_of(path: Path) -> Wave:
     """A video's sound float32 [samples] at 16 kHz from its first picture on, as a player plays them. Raises MediaError."""
-    wave = read_audio(path)
-    late = round(sound_delay(path) * SAMPLE_RATE)
-    return np.pad(wave, (late, 0)) if late > 0 else wave[-late:]
+    return delayed(read_audio(path), round(sound_delay(path) * SAMPLE_RATE))
 
 
 def sound_delay(path: Path) -> float:

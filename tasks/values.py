@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from infra.samples import BLOCK, Samples, Wave, blocks_of
+from infra.samples import BLOCK, LONG, Samples, Wave, blocks_of
 from models.types import Cue, Motion, Phone, Speech, SyncScore
 from tasks.speech import SpeechTrack
-
-LONG = 5 * 60 * 16_000  # samples from which a sound is not held in memory
 
 
 def save_speech(path: Path, track: SpeechTrack) -> None:

@@ -12,7 +12,8 @@ from infra.errors import MediaError
 from infra.media import VideoWriter, iter_frames, read_audio, write_wav
 from models.types import SyncScore
 from tasks.gate import decide, load_thresholds
-from tasks.score import follow, mouth_place, score_frames, score_video, sound_delay, spoken_frames
+from tasks.score import follow, mouth_place, on_clock, score_frames, score_tracks, score_video, sound_delay, spoken_frames
+from tasks.scored import draw, scored_tracks, seconds_of
 
 RATE = 16_000
 
@@ -185,3 +186,71 @@ def test_voice_rows_become_frames() -> None:
     voice[10:13] = 1
     spoken = spoken_frames(voice, 30)
     assert spoken.shape == (30,) and spoken[2] and spoken[3] and spoken.sum() == 2
+
+
+# by track
+
+
+def test_a_track_scores_as_the_whole_does(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    frames, wave = clip
+    path = write(tmp_path / "real.mp4", frames, wave)
+    whole, (track,) = score_video(path), score_tracks(path).values()
+    assert track.offset == whole.offset and len(track.seconds) == len(whole.seconds) == 3
+    assert abs(track.confidence - whole.confidence) < 0.02 and verdict(track) == verdict(whole) == "pass"
+    assert track.extra["start"] == 0.0
+
+
+def test_tracks_at_other_rates_are_put_on_our_clock(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    frames, wave = clip
+    fifty = [frame for frame in frames for _ in (0, 1)]
+    (track,) = score_tracks(write(tmp_path / "fifty.mp4", fifty, wave, Fraction(50))).values()
+    assert abs(track.offset) <= 1 and track.confidence > 0.2 and len(track.window_confidence) in (70, 71)
+
+
+def test_a_track_that_begins_late_hears_what_is_said_then(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    frames, wave = clip
+    wall = np.full_like(frames[0], 120)
+    path = write(tmp_path / "late.mp4", [*[wall] * 30, *frames], np.concatenate([np.zeros(30 * 640, np.float32), wave]))
+    (track,) = score_tracks(path).values()
+    assert abs(track.offset) <= 1 and track.confidence > 0.2 and abs(track.extra["start"] - 1.2) < 0.05
+
+
+def test_pictures_that_pass_through_are_not_scored(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    frames, wave = clip
+    hidden = [frame.copy() for frame in frames]
+    for frame in hidden[30:50]:
+        frame[190:260, 130:250] = (30, 90, 40)
+    (row,) = scored_tracks(write(tmp_path / "hidden.mp4", hidden, wave))
+    assert 18 <= row["passing"]["covered"] <= 34 and row["usable"] == 75 - row["passing"]["covered"]
+    told = row["window_confidence"]
+    assert all(value is None for value in told[28:48]) and all(value is not None for value in told[3:18])
+
+
+def test_what_has_no_sound_or_no_voice_is_told_of_each_track(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    frames, wave = clip
+    cases = {"there is no sound": None, "the sound is silent": np.zeros_like(wave)}
+    for reason, sound in cases.items():
+        (track,) = score_tracks(write(tmp_path / "case.mp4", frames[:40], sound)).values()
+        assert not track.scorable and track.reason == reason and verdict(track) == "unscorable"
+    assert score_tracks(write(tmp_path / "wall.mp4", [np.full_like(frames[0], 90)] * 30, wave)) == {}
+
+
+def test_curves_of_tracks_are_one_svg(clip: tuple[list[np.ndarray], np.ndarray], tmp_path: Path) -> None:
+    from xml.dom import minidom
+
+    frames, wave = clip
+    doubled = [np.hstack([frame, frame[:, ::-1]]) for frame in frames]
+    rows = scored_tracks(write(tmp_path / "two.mp4", doubled, wave))
+    text = draw('two <&> "more".mp4', rows, load_thresholds())
+    drawn = minidom.parseString(text)
+    assert len(drawn.getElementsByTagName("polyline")) == len(rows) == 2
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert [row[0] for row in seconds_of(rows[0])] == [0.0, 1.0, 2.0]
+
+
+def test_the_clock_is_that_of_whole_videos() -> None:
+    times = [Fraction(i * 1001, 30000) for i in range(60)]
+    shown = list(on_clock((time, number) for number, time in enumerate(times)))
+    assert len(shown) == 50 and shown[0] == 0 and shown[-1] == 59
+    assert all(abs(times[number] - Fraction(tick, 25)) <= Fraction(1, 25) for tick, number in enumerate(shown))
+    assert list(on_clock([])) == []

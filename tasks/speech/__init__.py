@@ -8,6 +8,7 @@ import numpy as np
 
 from infra.errors import InputError
 from infra.media import read_audio, resampled, whole_samples, write_wav
+from infra.samples import Samples, Wave, mix, settled
 from models.types import SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
 from tasks.speech import espeak
@@ -27,7 +28,7 @@ class SpeechTrack:
     """
 
     speech: Speech
-    sound: np.ndarray
+    sound: Wave
     rate: int
     wanted: tuple[Cue, ...] = ()
 
@@ -43,7 +44,7 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
     """
     name = espeak.voice_for(locale, voice)
     timed = any(cue.end > 0 for cue in cues)
-    parts: list[tuple[float, np.ndarray]] = []
+    sound = Samples(np.int16)
     phones: list[Phone] = []
     rate = 0
     placed: list[Cue] = []
@@ -58,15 +59,14 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
         if spoken.unknown:
             notes.append(f"sounds without a mouth shape in the phone table: {' '.join(spoken.unknown)}")
         rate = spoken.rate
-        parts.append((start, whole_samples(spoken.sound)))
+        said = whole_samples(spoken.sound)
+        sound.grow(round(start * rate) + len(said))
+        mix(sound, round(start * rate), said)
         phones += [Phone(p.symbol, p.start + start, p.end + start) for p in spoken.phones]
         clock = start + length + (BREATH if timed else PAUSE)
-    end = max(max(start + len(said) / rate for start, said in parts), placed[-1].end) + TAIL
-    sound = np.zeros(int(np.ceil(end * rate)), np.int16)
-    for start, said in parts:
-        here = sound[round(start * rate) :][: len(said)]
-        here[:] = np.clip(here.astype(np.int32) + said, -32768, 32767)
-    return SpeechTrack(_speech(sound, rate, tuple(phones), tuple(placed), notes), sound, rate, cues if timed else ())
+    sound.grow(int(np.ceil((max(len(sound) / rate, placed[-1].end) + TAIL) * rate)))
+    whole = settled(sound)
+    return SpeechTrack(_speech(whole, rate, tuple(phones), tuple(placed), notes), whole, rate, cues if timed else ())
 
 
 def overruns(wanted: Sequence[Cue], spoken: Sequence[Cue]) -> list[str]:
@@ -89,12 +89,12 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "") ->
     notes: list[str] = []
     if transcript.strip():
         spoken = espeak.speak(" ".join(transcript.split()), espeak.voice_for(locale, voice))
-        found = aligner.align(wave, activity, spoken)
+        found = aligner.align(np.asarray(wave), activity, spoken)
         phones = found.phones
         if found.cost > aligner.DOUBTFUL:
             notes.append(f"transcript and recording agree badly (distance {found.cost:.2f}): check that the words are those spoken")
     else:
-        phones = aligner.decode(wave)
+        phones = aligner.decode(np.asarray(wave))
         if not locale.lower().startswith("en"):
             notes.append(f"no transcript: sounds of {locale} were guessed by a decoder for English")
     on = np.flatnonzero(activity)
@@ -102,7 +102,7 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "") ->
     return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
 
 
-def _speech(sound: np.ndarray, rate: int, phones: tuple[Phone, ...], cues: tuple[Cue, ...], notes: list[str]) -> Speech:
+def _speech(sound: Wave, rate: int, phones: tuple[Phone, ...], cues: tuple[Cue, ...], notes: list[str]) -> Speech:
     wave = resampled(sound, rate, SAMPLE_RATE)
     return Speech(wave, phones, np.maximum(voice_activity(wave), _phone_activity(phones, len(wave))), cues, tuple(dict.fromkeys(notes)))
 

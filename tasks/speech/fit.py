@@ -14,10 +14,11 @@ import numpy as np
 
 from infra.errors import InputError
 from infra.media import resampled
+from infra.samples import mix, silence
 from models.avct.phonemes import VOWELS
 from models.types import ROW_RATE, SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import BREATH, SpeechTrack, overruns
-from tasks.speech.stretch import FADE, LEAST_PAUSE, Line, Span, mix, play, quiet_rows, spans_of
+from tasks.speech.stretch import FADE, LEAST_PAUSE, Line, Span, play, quiet_rows, spans_of
 
 Mode = Literal["fit", "hold", "cut"]
 MODES: tuple[str, ...] = get_args(Mode)
@@ -231,7 +232,7 @@ def _how(fit: CueFit, length: float) -> Literal["fits", "stretched", "held", "cu
 def _track(track: SpeechTrack, lines: Sequence[Line], fits: Sequence[CueFit], samples: int) -> SpeechTrack:
     """The lines' sound, and phones, activity and cues at the times at which they are heard."""
     rate, speech = track.rate, track.speech
-    sound = np.zeros(samples, np.int16)
+    sound = silence(samples, np.int16)
     rows = np.zeros(-(-samples * SAMPLE_RATE // rate) * ROW_RATE // SAMPLE_RATE, np.float32)
     middles = np.array([(p.start + p.end) / 2 * rate for p in speech.phones])
     phones: list[Phone] = []

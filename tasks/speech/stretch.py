@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from infra.samples import Wave, blocks_of, mix
 from models.types import ROW_RATE, SAMPLE_RATE, Speech
 
 FOUND_PAUSE, LEAST_PAUSE = 0.12, 0.08  # seconds: shorter rests belong to the words around them; what no pause becomes shorter than
@@ -71,8 +72,9 @@ def quiet_rows(speech: Speech) -> np.ndarray:
     for phone in speech.phones:
         covered[int(phone.start * ROW_RATE) : ceil(phone.end * ROW_RATE)] = True
     hop = SAMPLE_RATE // ROW_RATE
-    frames = speech.wave[: len(speech.wave) // hop * hop].reshape(-1, hop)
-    level = 10 * np.log10(np.einsum("ij,ij->i", frames, frames) / hop + 1e-10)[: len(still)]
+    frames = (block[: len(block) // hop * hop].reshape(-1, hop) for block in blocks_of(speech.wave, 1600 * hop))
+    power = [np.zeros(0), *(np.einsum("ij,ij->i", part, part) / hop for part in frames)]
+    level = 10 * np.log10(np.concatenate(power) + 1e-10)[: len(still)]
     if len(level) == len(still) and not still.all():
         quiet |= (level < np.percentile(level[~still], 95) - HUSHED) & ~covered
     return quiet
@@ -93,7 +95,7 @@ def spans_of(quiet: np.ndarray, first: int, last: int, rate: int) -> tuple[Span,
     return tuple(spans + ([Span(at, last, True)] if last > at else []))
 
 
-def play(sound: np.ndarray, rate: int, line: Line, out: np.ndarray) -> None:
+def play(sound: Wave, rate: int, line: Line, out: Wave) -> None:
     """Add a line of `sound` to `out`, both mono int16 [samples] at `rate`."""
     for span, start, end in zip(line.spans, line.edges[:-1].tolist(), line.edges[1:].tolist(), strict=True):
         if start >= line.stop:
@@ -105,15 +107,9 @@ def play(sound: np.ndarray, rate: int, line: Line, out: np.ndarray) -> None:
         mix(out, start, made)
 
 
-def mix(out: np.ndarray, start: int, made: np.ndarray) -> None:
-    """Add int16 samples to `out` at sample `start`; what lies past its end is left out."""
-    made = made[: max(0, len(out) - start)]
-    for at in range(0, len(made), BLOCK):
-        here = out[start + at :][: len(made[at : at + BLOCK])]
-        here[:] = np.clip(here.astype(np.int32) + made[at : at + BLOCK], -32768, 32767)
 
 
-def stretched(sound: np.ndarray, span: Span, samples: int, rate: int) -> np.ndarray:
+def stretched(sound: Wave, span: Span, samples: int, rate: int) -> np.ndarray:
     """A span of mono int16 `sound` played in exactly `samples` samples, at its own pitch: int16 [samples]."""
     import av
 
@@ -143,7 +139,7 @@ def stretched(sound: np.ndarray, span: Span, samples: int, rate: int) -> np.ndar
     return made
 
 
-def rested(sound: np.ndarray, span: Span, samples: int, rate: int) -> np.ndarray:
+def rested(sound: Wave, span: Span, samples: int, rate: int) -> np.ndarray:
     """A pause of `sound` in `samples` samples: some of its middle left out, or its middle played on, forwards and backwards in turn."""
     tone = sound[span.first : span.last]
     if samples <= len(tone):

@@ -1,0 +1,71 @@
+"""What `dubwright score` tells of a video: each face track with its score, its verdict and what passes through; and the curves of all."""
+
+import tempfile
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from infra.video import pictures
+from tasks.charts import HIGH, WIDE, curve_of
+from tasks.gate import Thresholds, decide, load_thresholds
+from tasks.report import TEMPLATES, levels_of
+from tasks.score import score_tracks
+from tasks.tracks import TrackFile, follow
+from tasks.values import score_tree
+
+HEADING, EDGE = 26, 16  # pixels above each curve, and about all
+
+
+def scored_tracks(video: Path) -> list[dict[str, Any]]:
+    """Every face track of a video as plain values for JSON, in the order in which they begin.
+
+    Each: number, identity (a person, as far as can be told), shot, start and end in seconds, faces and usable (pictures), `passing`
+    (pictures by why they pass through), the score's own entries, verdict and reasons. Raises MediaError.
+    """
+    thresholds = load_thresholds()
+    with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
+        follow(pictures(video), Path(folder) / "faces.tracks")
+        with TrackFile(Path(folder) / "faces.tracks") as tracks:
+            scores, runs, times = score_tracks(video, tracks), tracks.passing(), tracks.times
+            told = []
+            for track in tracks.tracks:
+                verdict = decide(scores[track.number], thresholds)
+                told.append({
+                    "number": track.number, "identity": track.identity, "shot": track.shot,
+                    "start": round(float(times[track.first] - times[0]), 3), "end": round(float(times[track.last - 1] - times[0]), 3),
+                    "faces": track.faces, "usable": track.usable, "side": track.side, "yaw": track.yaw,
+                    "passing": {why: sum(last - first for first, last in spans) for why, spans in runs[track.number].items()},
+                    **score_tree(scores[track.number]), "verdict": verdict.verdict, "reasons": list(verdict.reasons),
+                })  # fmt: skip
+    return told
+
+
+def seconds_of(track: dict[str, Any]) -> list[list[Any]]:
+    """A track's seconds on the video's clock: [second, offset, confidence or None] each."""
+    first = track["extra"].get("start", track["start"])
+    return [[round(first + i, 2), offset, value] for i, (offset, value) in enumerate(track["seconds"])]
+
+
+def draw(name: str, rows: list[dict[str, Any]], thresholds: Thresholds) -> str:
+    """The curves of tracks (of `scored_tracks`) one under another, as an SVG file's text that needs nothing else."""
+    parts, y = [], EDGE
+    for row in rows:
+        _, stretch = levels_of(thresholds.to_dict(), row["confidence"], row["extra"])
+        curve = str(curve_of(row["seconds"], stretch))
+        words = f"track {row['number']}, person {row['identity']}, {row['start']:.1f} to {row['end']:.1f} s: {row['verdict']}"
+        words += "" if curve else f" ({row['reason'] or 'no second could be scored'})"
+        parts.append(f'<text class="head" x="{EDGE}" y="{y + 16}">{escape(words)}</text>')
+        y += HEADING
+        if curve:
+            parts.append(curve.replace("<svg ", f'<svg x="{EDGE}" y="{y}" width="{WIDE}" height="{HIGH}" ', 1))
+            y += HIGH + EDGE
+    size = f'width="{WIDE + 2 * EDGE}" height="{y + EDGE}"'
+    style = f"<style>{_style()} svg .head {{ font-size: 13px; font-weight: 650; fill: var(--ink); }}</style>"
+    ground = f'<rect {size} style="fill: var(--card)"/>'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><title>{escape(name)}</title>{style}{ground}{"".join(parts)}</svg>\n'
+
+
+def _style() -> str:
+    """The report's colours and the rules for what is drawn."""
+    text = (TEMPLATES / "report.css").read_text()
+    return text[: text.index("* {")] + " ".join(line for line in text.splitlines() if line.startswith("svg "))
