@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 DEMO = Path(__file__).resolve().parent / "demo" / "demo.yaml"
-BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine"}  # what: module of benchmarks/
+BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine", "redub": "redub"}  # what: module of benchmarks/
 GRID = Path(__file__).resolve().parent.parent / "shared" / "data" / "grid"
 
 app = typer.Typer(

@@ -2,7 +2,7 @@
 
 import csv
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def peak_mib() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
-def add(measured: dict[str, tuple[str, Sequence[float]]], path: Path = RESULTS) -> None:
+def add(measured: Mapping[str, tuple[str, Sequence[float]]], path: Path = RESULTS) -> None:
     """Append one row for each name with its unit and its values."""
     fresh = not path.exists()
     now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from infra.dub import DubWriter
+from infra.settings import Settings
 from infra.version import source_hash
 from infra.video import Picture, VideoFacts, inspect, pictures
 from models import checkpoints
@@ -29,6 +30,7 @@ from tasks.cast import Wish, choose
 from tasks.engines import engine
 from tasks.references import References, find_references
 from tasks.spans import QUIET, Span, plan_spans, strengths, told
+from tasks.speech import SpeechTrack
 from tasks.stages import Take, Work, keep
 from tasks.tracks import Face, TrackFile, follow
 from tasks.values import load_tree, save_tree
@@ -118,39 +120,69 @@ def render(work: Work, take: Take) -> None:
     }
     sources = work.sources("video", "speech", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
-    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, facts, emphasis, path))
+    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, emphasis, path))
     take.parameters = {"reference": take.number, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
-    take.notes = tuple(work.cast["notes"])
+    take.notes = (*take.notes, *work.cast["notes"])
     progress.tell(work.name, "render", work.tracks.frames, work.tracks.frames)
 
 
-def _write(work: Work, take: Take, facts: VideoFacts, emphasis: float, path: Path) -> None:
+def _write(work: Work, take: Take, emphasis: float, path: Path) -> None:
     assert work.tracks is not None and work.cast is not None and work.speech is not None
-    settings, video, total = work.settings, work.inputs["video"], work.tracks.frames
-    sound = work.folder / "sound.wav"
-    work.speech.write(sound)
-    spans = [Span(**span) for span in work.cast["spans"]]
+    total = max(work.tracks.frames, 1)
     windows: list[tuple[int, int, float]] = []
     started = time.perf_counter()
-    copy = [(span.first, span.last) for span in spans if span.why == QUIET]
-    rest: Any = {"copy": copy} if copy else {}
-    writer = DubWriter(
-        path, video, sound, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads,
-        keep_original=work.spec["dubbing"]["original_sound"] == "keep", **rest,
+    notes: list[str] = []
+    film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path)
+    made = dub(
+        film, work.speech, path, work.settings, engine(work.lease.engine, work.lease.preset), language=work.lease.locale, rung=take.number - 1,
+        emphasis=emphasis, notes=notes, hold=work.spec["dubbing"]["length"] == "hold", keep_original=work.spec["dubbing"]["original_sound"] == "keep",
     )  # fmt: skip
-    with writer as out, References(work.made["references"].path, take.number - 1) as references:
-        made = Redrawn(engine(work.lease.engine, work.lease.preset), work.tracks, spans, references, work.speech.speech, emphasis)
-        held = work.speech.speech.seconds if work.spec["dubbing"]["length"] == "hold" else 0.0
-        for number, picture in enumerate(made.of(_held(pictures(video), facts, held), settings.threads), 1):
+    for number in made:
+        if number % 10 == 0:
+            progress.tell(work.name, "render", number, max(total, number))
+        if number % WINDOW == 0 or number == total:
+            now = time.perf_counter()
+            windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
+            started = now
+    take.windows, take.notes = tuple(windows), (*take.notes, *notes)
+
+
+@dataclass(frozen=True)
+class Film:
+    """A video with its face tracks, what becomes of each picture, and the references that faces are redrawn from."""
+
+    video: Path
+    tracks: TrackFile
+    spans: list[Span]
+    references: Path
+
+
+def dub(
+    film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipMemoryEngine, *, language: str, rung: int = 0,
+    emphasis: float = EMPHASIS, notes: list[str] | None = None, hold: bool = False, keep_original: bool = False,
+) -> Iterator[int]:  # fmt: skip
+    """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
+
+    rung: which of a track's references. hold: the last picture stands while speech runs on. notes: what the writer could not keep is
+    added. Raises MediaError and DiskFull.
+    """
+    copied = [(span.first, span.last) for span in film.spans if span.why == QUIET]
+    sound = path.with_suffix(".wav")
+    speech.write(sound)
+    writer = DubWriter(
+        path, film.video, sound, language=language, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads,
+        keep_original=keep_original, copy=copied,
+    )  # fmt: skip
+    until = speech.speech.seconds if hold else 0.0
+    with writer as out, References(film.references, rung) as references:
+        redrawn = Redrawn(made, film.tracks, film.spans, references, speech.speech, emphasis)
+        for number, picture in enumerate(redrawn.of(_held(pictures(film.video), writer.facts, until), settings.threads), 1):
             out.write(picture)
-            if number % 10 == 0:
-                progress.tell(work.name, "render", number, max(total, number))
-            if number % WINDOW == 0 or number == total:
-                now = time.perf_counter()
-                windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
-                started = now
-    take.windows = tuple(windows)
+            yield number
+    sound.unlink()
+    if notes is not None:
+        notes += writer.notes
 
 
 def _held(several: Iterator[Picture], facts: VideoFacts, seconds: float) -> Iterator[Picture]:

@@ -30,9 +30,12 @@ def score_dubbed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int]
 def _placed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int], int], mesh: FaceMesh) -> Iterator[tuple[np.ndarray, Place | None]]:
     """The pictures that are shown at 25 a second, each with the mouth of its redrawn face."""
     shown = zip(pictures(path), _faces(tracks, redrawn), strict=False)
+    seen, last = None, -1
     for picture, face in on_clock((picture.time, (picture, face)) for picture, face in shown):
-        frame = picture.rgb()
-        yield frame, None if face is None else _mouth(frame, face.square, mesh)
+        if seen is None or picture.number != last:
+            frame = picture.rgb()
+            seen, last = (frame, None if face is None else _mouth(frame, face.square, mesh)), picture.number
+        yield seen
 
 
 def _faces(tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> Iterator[Face | None]:
