@@ -299,14 +299,16 @@ def test_same_speech_same_bytes_and_slots_outlive_the_file(scripts: dict[str, Sp
     assert fits == others and one.speech.phones == two.speech.phones and one.speech.notes == two.speech.notes
 
 
-def test_nothing_to_hear_and_impossible_wishes_are_refused(scripts: dict[str, SpeechTrack]) -> None:
+def test_nothing_to_hear_and_impossible_wishes_are_refused(scripts: dict[str, SpeechTrack], recording: SpeechTrack) -> None:
+    with pytest.raises(InputError, match="nobody speaks"):
+        fitted(recording, 0.2, "cut")  # its first word comes later
     for seconds in (0.3, 0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError) as told:
             fitted(scripts["en-GB"], seconds, "fit")
         assert told.value.code == "input.length" and told.value.next_step
     assert fitted(scripts["en-GB"], 0.3, "hold")[0].speech.seconds > 5
     for wish in ({"mode": "loop"}, {"mode": "fit", "slowest": 1.1}, {"mode": "fit", "fastest": 0.9}):
-        with pytest.raises(ValueError, match="none"):
+        with pytest.raises(ValueError, match="none of fit, hold, cut"):
             fitted(scripts["en-GB"], 10.0, **wish)  # type: ignore[arg-type]
 
 
