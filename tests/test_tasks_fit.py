@@ -164,8 +164,8 @@ def test_stretching_keeps_pitch_and_spectrum_and_gives_every_sample(tempo: float
     assert len(made) == samples and np.array_equal(made, stretched(sound, Span(0, len(sound), True), samples, rate))
     before, after = (resampled(s, rate, SAMPLE_RATE) for s in (sound, made))
     hum = np.round(9000 * np.sin(np.arange(2 * rate) * 700 / rate)).astype(np.int16)
-    held = stretched(hum, Span(rate // 2, 2 * rate, True), round(1.5 * rate / tempo), rate).astype(float)
-    assert held[-rate // 50 :].std() == pytest.approx(9000 / 2**0.5, rel=0.1)  # to its last sample
+    held = stretched(hum, Span(rate // 2, 3 * rate // 2, True), round(rate / tempo), rate).astype(float)
+    assert all(np.abs(part).max() > 8800 for part in np.array_split(held[-rate // 50 :], 5))  # to its last sample
     hertz, now = pitches(before, after)
     assert len(now) > 80 and np.median(np.abs(now / hertz - 1)) < 0.02 and abs(np.median(now) / np.median(hertz) - 1) < 0.03
     turned = np.interp(np.arange(len(after)) * tempo, np.arange(len(before)), before).astype(np.float32)  # a tape played at another speed
@@ -244,13 +244,14 @@ def test_cut_ends_at_a_pause_where_one_is_near_and_fades(scripts: dict[str, Spee
     spans = [s for s in spans_of(quiet_rows(track.speech), round(cue.start * track.rate), round(cue.end * track.rate), track.rate) if not s.speaks]
     pause = spans[0].first / track.rate - cue.start
     wanted = tuple(replace(c, start=10.0 * i, end=10.0 * i + 0.5) for i, c in enumerate(track.wanted))
-    for after, ends in ((0.3, pause + 0.02), (-0.2, pause - 0.2)):
+    for after, ends in ((0.3, pause + 0.02), (-0.1, pause - 0.1)):
         changed = (*wanted[:6], replace(wanted[6], start=50 + pause + after + GAP, end=70.0), *wanted[7:])
         made, fits = fitted(replace(track, wanted=changed), 90.0, "cut")
         assert fits[5].how == "cut" and fits[5].ends == pytest.approx(50 + ends, abs=1e-3)
         stop = round(fits[5].ends * made.rate)
         before = track.sound[round(cue.start * track.rate) :][: stop - round(50 * made.rate)]  # as spoken, to where it is cut
         assert np.array_equal(made.sound[stop - len(before) : stop], faded(before, made.rate))
+        assert after > 0 or np.abs(before[-300:]).max() > 1000  # in the middle of a word
         assert not made.sound[stop : round(fits[6].begins * made.rate)].any() and abs(int(made.sound[stop - 1])) < 300
         assert made.speech.activity[int(fits[5].ends * 100) + 1 : int(fits[6].begins * 100)].sum() == 0
         assert fits[6].late < 1e-4 and [f.how for f in fits if f.number not in (6,)].count("cut") == 0
@@ -298,14 +299,16 @@ def test_same_speech_same_bytes_and_slots_outlive_the_file(scripts: dict[str, Sp
     assert fits == others and one.speech.phones == two.speech.phones and one.speech.notes == two.speech.notes
 
 
-def test_nothing_to_hear_and_impossible_wishes_are_refused(scripts: dict[str, SpeechTrack]) -> None:
+def test_nothing_to_hear_and_impossible_wishes_are_refused(scripts: dict[str, SpeechTrack], recording: SpeechTrack) -> None:
+    with pytest.raises(InputError, match="nobody speaks"):
+        fitted(recording, 0.2, "cut")  # its first word comes later
     for seconds in (0.3, 0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError) as told:
             fitted(scripts["en-GB"], seconds, "fit")
         assert told.value.code == "input.length" and told.value.next_step
     assert fitted(scripts["en-GB"], 0.3, "hold")[0].speech.seconds > 5
     for wish in ({"mode": "loop"}, {"mode": "fit", "slowest": 1.1}, {"mode": "fit", "fastest": 0.9}):
-        with pytest.raises(ValueError, match="none"):
+        with pytest.raises(ValueError, match="none of fit, hold, cut"):
             fitted(scripts["en-GB"], 10.0, **wish)  # type: ignore[arg-type]
 
 

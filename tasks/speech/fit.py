@@ -90,14 +90,14 @@ def fitted(
     Raises InputError where nothing would be heard, ValueError for an unknown mode or bounds that do not enclose 1.
     """
     if mode not in MODES or not 0 < slowest <= 1 <= fastest:
-        raise ValueError(f"mode {mode!r} or bounds {slowest}..{fastest} of the rate are none")
+        raise ValueError(f"{mode!r} is none of {', '.join(MODES)}, or the rates {slowest}..{fastest} do not enclose 1")
     if not isfinite(seconds) or seconds <= 0:
         raise InputError(f"a picture of {seconds} s holds no speech", code="input.length", next_step="Give a video with a picture that lasts.")
     samples = round(seconds * track.rate)
     lines = _timed(track, samples, mode, fastest) if track.wanted else (_whole(track, samples, mode, slowest, fastest),)
-    if not any(line.stop > line.edges[0] for line in lines):
-        raise InputError(f"nobody speaks within the picture's {seconds:.2f} s", code="input.length", next_step="Give the script that belongs to this video, or use `length: hold`.")
     fits = _told(track, lines, samples, fastest)
+    if not any(fit.ends > fit.begins for fit in fits):
+        raise InputError(f"nobody speaks within the picture's {seconds:.2f} s", code="input.length", next_step="Give the script that belongs to this video, or use `length: hold`.")
     length = samples if mode != "hold" else max(samples, *(round(fit.ends * track.rate) + round(RELEASE * track.rate) for fit in fits))
     return _track(track, lines, fits, length), fits
 
