@@ -45,6 +45,23 @@ def open_media(path: Path) -> Any:
         raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
 
 
+def packets_of(media: Any, streams: list[Any]) -> Iterator[Any]:
+    """Packets of streams in the file's order, and an empty one for each at the end.
+
+    A stream that the file reveals on the way makes PyAV 18 fail at the end, when everything was read; it is left out.
+    """
+    try:
+        yield from media.demux(streams)
+    except IndexError:
+        return
+
+
+def decoded(media: Any, stream: Any) -> Iterator[Any]:
+    """Frames of one stream."""
+    for packet in packets_of(media, [stream]):
+        yield from packet.decode()
+
+
 def probe(path: Path) -> MediaInfo:
     """What the file's headers say. Raises MediaError."""
     with open_media(path) as media:
@@ -70,7 +87,7 @@ def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> np.nda
             raise MediaError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         try:
-            for frame in _and_none(media.decode(audio=0)):
+            for frame in _and_none(decoded(media, media.streams.audio[0])):
                 for part in resampler.resample(frame):
                     samples = part.to_ndarray()[0]
                     if not np.isfinite(samples).all():
@@ -122,7 +139,7 @@ def iter_frames(path: Path, fps: Fraction | None = None) -> Iterator[np.ndarray]
         stream.thread_type = "AUTO"
         count, shown, origin = 0, None, None
         try:
-            for frame in media.decode(stream):
+            for frame in decoded(media, stream):
                 if fps is None or frame.pts is None or stream.time_base is None:
                     yield frame.to_ndarray(format="rgb24")
                     continue
