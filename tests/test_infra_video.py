@@ -201,6 +201,22 @@ def test_a_region_has_the_colours_it_was_given(full: bool, space: int) -> None:
     assert np.abs(picture.with_region(made, np.full((20, 24), 0.5, np.float32), 10, 12).y[10:30, 12:36] - (picture.y[10:30, 12:36] / 2 + picture.colour.planes(colour)[0] / 2)).max() <= 0.51
 
 
+@pytest.mark.parametrize(("top", "left", "high", "wide"), [(0, 0, 49, 65), (7, 9, 11, 13), (20, 30, 29, 35), (48, 64, 1, 1), (8, 2, 16, 40)])
+def test_a_crop_is_a_part_of_the_whole(top: int, left: int, high: int, wide: int) -> None:
+    picture = some_picture(49, 65, False, 1)
+    assert np.array_equal(picture.crop(top, left, high, wide), picture.rgb()[top : top + high, left : left + wide])
+    with pytest.raises(ValueError, match="does not lie"):
+        picture.crop(top, left, 50, wide)
+
+
+def test_a_quick_look_shows_the_same_colours() -> None:
+    chance = np.random.default_rng(3)
+    luma, small = chance.integers(60, 180, (48, 64)).astype(np.uint8), np.full((24, 32), 110, np.uint8)
+    for full in (False, True):
+        picture = Picture(0, Fraction(0), luma, small, small + 30, Colour(1, 2, 2, 2 if full else 1, 1))
+        assert np.abs(picture.rgb().astype(int) - picture.rgb(quick=True)).max() <= 4
+
+
 @pytest.mark.parametrize("across", [False, True])
 def test_what_was_seen_goes_back_unmoved(across: bool) -> None:
     wave = np.broadcast_to((128 + 20 * np.sin(np.arange(160) * 2 * np.pi / 12)).astype(np.uint8), (160, 160))
