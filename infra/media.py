@@ -19,7 +19,12 @@ import numpy as np
 
 from infra.errors import DiskFull, MediaError, SetupError
 
-OPTIONS = {"protocol_whitelist": "file"}
+# containers that hold their own data: a playlist or a list of files would open other files
+FORMATS = (
+    "mov,matroska,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,nut,mxf,dv,gxf,rm,ivf,obu,h264,hevc,vvc,m4v,mjpeg,gif,apng,yuv4mpegpipe,swf,"
+    "wav,w64,rf64,flac,mp3,aac,ac3,eac3,aiff,au,caf,amr,ape,wv,tta,mpc,mpc8,dts,truehd,tak,voc,xwma,iff,loas"
+)
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
 LONGEST_SECONDS = 4 * 3600
 
 

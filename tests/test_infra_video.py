@@ -12,7 +12,7 @@ from infra.errors import MediaError
 from infra.media import write_wav
 from infra.picture import Colour, Picture
 from infra.video import inspect, pictures, rising
-from video_cases import film, planes, run, shown
+from video_cases import dubbed, film, planes, run, shown
 
 
 def flat(picture: Picture) -> np.ndarray:
@@ -162,6 +162,25 @@ def test_what_is_no_video_is_told(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(MediaError):
         inspect(tmp_path / "a.mp4")
+
+
+@pytest.mark.parametrize("text", ["#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile a.ts\n"])
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.ts"])
+def test_a_list_of_other_files_opens_none_of_them(tmp_path: Path, text: str, name: str) -> None:
+    film(tmp_path / "a.ts")
+    (tmp_path / name).write_text(text.format(tmp_path / "a.ts"))
+    with pytest.raises(MediaError) as told:
+        inspect(tmp_path / name)
+    assert told.value.code == "media.unreadable"
+
+
+@pytest.mark.parametrize("name", ["; touch x .mp4", "$(id).mp4", "-i.mp4", "%d.mp4", "concat:a|b.mp4", "\u202egp.mp4", "a\nb.mp4"])
+def test_any_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    film(tmp_path / "a.mp4", "64x48", "25", 0.2)
+    (tmp_path / "a.mp4").rename(tmp_path / name)
+    writer = dubbed(tmp_path / name, tmp_path / f"out{name}", None)
+    assert writer.frames == 5 == len(list(pictures(tmp_path / f"out{name}")))
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"out{name}"}
 
 
 def some_picture(high: int, wide: int, full: bool, space: int) -> Picture:
