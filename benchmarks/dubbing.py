@@ -1,6 +1,6 @@
 """Reading and writing an existing video for an hour: memory against length, and how far sound drifts from the picture.
 
-`python -m benchmarks.dubbing`. Tiny pictures at 29.97 a second, one white a minute with a click; a source with two sound streams.
+`python -m benchmarks.dubbing`. Tiny pictures at 29.97 a second, one white every ten seconds with a click; a source with two sound streams.
 Each length is read and written in a process of its own, whose peak is the kernel's figure; what comes out is measured by ffmpeg.
 """
 
@@ -74,6 +74,7 @@ def run(short: int = SHORT, long: int = LONG) -> dict[str, Any]:
             "memory_ratio_long": round(peaks[long] / peaks[short], 3),
             "peak_short_mib": peaks[short],
             "peak_long_mib": peaks[long],
+            "growth_mib_per_hour": round((peaks[long] - peaks[short]) * 3600 / (long - short), 1),
             "fps": told[long],
             "late_ms_most": round(1000 * max(lateness), 2),
             "late_ms_least": round(1000 * min(lateness), 2),

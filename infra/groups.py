@@ -11,7 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from infra.media import open_media
+from infra.media import open_media, packets_of
+from infra.sps import picture_set_number, sequence
 from infra.video import VideoFacts, picture_stream
 
 SLICE, IDR, SPS, PPS = 1, 5, 7, 8  # nal_unit_type, H.264 table 7-1
@@ -34,12 +35,18 @@ class Group:
 
 @dataclass(frozen=True)
 class Plan:
-    """The groups to copy, the source's parameter sets, a number free for others, and how many pictures decoding runs ahead of showing."""
+    """The groups to copy, and what the pictures between them must fit.
+
+    That is the source's parameter sets, a number free for others, how many pictures decoding runs ahead of showing (`ahead`),
+    how many a decoder holds (`held`), and the profile.
+    """
 
     groups: tuple[Group, ...] = ()
     sets: bytes = b""
     free: int = 0
     ahead: int = 0
+    held: int = 0
+    profile: int = 0
 
 
 def plan(source: Path, facts: VideoFacts, ranges: Sequence[tuple[int, int]]) -> Plan:
@@ -71,7 +78,8 @@ def plan(source: Path, facts: VideoFacts, ranges: Sequence[tuple[int, int]]) -> 
                     raise CannotCopy("two pictures of the source have one time")
                 ahead = max(ahead, *(place - shown[time] for place, time in enumerate(times)))
                 groups.append(Group(first, last, min(times)))
-        return Plan(tuple(groups), reader.annex_b(), reader.free(), ahead)
+        told = reader.sequences[0]
+        return Plan(tuple(groups), reader.annex_b(), reader.free(), ahead, told.held, told.profile)
 
 
 def copied(source: Path, groups: Sequence[Group], origin: Fraction) -> Iterator[tuple[Fraction, bool, bytes]]:
@@ -92,6 +100,11 @@ def copied(source: Path, groups: Sequence[Group], origin: Fraction) -> Iterator[
                 group = next(wanted, None)
 
 
+def held_by(header: bytes) -> int:
+    """How many pictures a decoder holds, by an encoder's header in Annex B form."""
+    return next(sequence(unit).held for unit in _split(header) if unit[0] & 31 == SPS)
+
+
 def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     merged: list[tuple[int, int]] = []
     for first, last in sorted(ranges):
@@ -103,7 +116,7 @@ def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
 
 
 def _packets(media: Any, stream: Any) -> Iterator[Any]:
-    for packet in media.demux(stream):
+    for packet in packets_of(media, [stream]):
         if packet.size:
             yield packet
 
@@ -140,6 +153,12 @@ class _Reader:
             self.sets = [unit for unit in _split(data) if unit[0] & 31 in (SPS, PPS)]
         if not self.sets:
             raise CannotCopy("the source's header tells no parameter sets")
+        try:
+            self.sequences = [sequence(unit) for unit in self.sets if unit[0] & 31 == SPS]
+        except ValueError as error:
+            raise CannotCopy(f"the source's parameter sets are damaged ({error})") from error
+        if len(self.sequences) != 1 or self.sequences[0].fields:
+            raise CannotCopy("the source is coded for interlace, or as several sequences")
 
     def units(self, data: bytes) -> list[bytes]:
         """A packet's NAL units. Raises CannotCopy where it brings parameter sets of its own."""
@@ -154,7 +173,7 @@ class _Reader:
 
     def free(self) -> int:
         """A number that no parameter set of the source has."""
-        taken = {_unsigned(unit[4:] if unit[0] & 31 == SPS else unit[1:]) for unit in self.sets}
+        taken = {s.number for s in self.sequences} | {picture_set_number(unit) for unit in self.sets if unit[0] & 31 == PPS}
         if free := [number for number in range(MOST_SETS) if number not in taken]:
             return free[0]
         raise CannotCopy("the source uses every number of parameter sets")
@@ -183,10 +202,3 @@ def _measured(data: bytes, size: int) -> list[bytes]:
 def _split(data: bytes) -> list[bytes]:
     """NAL units between start codes; a trailing zero belongs to the next start code (H.264 annex B)."""
     return [part for part in (piece.rstrip(b"\0") for piece in data.split(b"\0\0\1")) if part]
-
-
-def _unsigned(data: bytes) -> int:
-    """The first ue(v) of a bit string (H.264, 9.1)."""
-    bits = "".join(f"{byte:08b}" for byte in data[:8])
-    zeros = len(bits) - len(bits.lstrip("0"))
-    return int(bits[zeros : 2 * zeros + 1], 2) - 1

@@ -11,12 +11,14 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from infra.groups import CannotCopy, Group, Plan, copied, plan
+from infra.groups import CannotCopy, Group, Plan, copied, held_by, plan
 from infra.picture import Picture
 from infra.video import VideoFacts
 
 FINEST_TICK = 2**31 - 1  # of an MP4 track, by its muxer
 COARSEST_TICK = 10_000
+PROFILES = {66: "cabac=0:8x8dct=0:weightp=0:bframes=0", 77: "cabac=1:8x8dct=0", 100: "cabac=1:8x8dct=1"}
+GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER
 
 
 def ticks_per_second(facts: VideoFacts) -> int:
@@ -36,10 +38,12 @@ class PictureTrack:
         self, out: Any, source: Path, facts: VideoFacts, ticks: int, *, crf: int, preset: str, threads: int, copy: Sequence[tuple[int, int]], notes: list[str]
     ) -> None:
         self._out, self._facts, self._ticks, self._notes = out, facts, ticks, notes
+        self._references = 0
         self._crf, self._preset, self._threads = crf, preset, threads
         self._plan = _planned(source, facts, copy, notes)
         self._groups = deque(self._plan.groups)
         self._packets: Iterator[tuple[Fraction, bool, bytes]] = copied(source, self._plan.groups, facts.origin)
+        self._references = self._fitting()
         self._stream = out.add_stream("libx264", rate=facts.fps.limit_denominator(100_000))
         self._configure(self._stream.codec_context)
         self._stream.time_base = Fraction(1, ticks)
@@ -62,7 +66,19 @@ class PictureTrack:
         context.color_range = facts.colour.range
         context.options = {"crf": str(self._crf), "preset": self._preset}
         if self._plan.groups:
-            context.options = {**context.options, "x264-params": f"sps-id={self._plan.free}"}
+            context.options = {**context.options, "x264-params": _beside(self._plan, self._references)}
+
+    def _fitting(self) -> int:
+        """How many references to allow so that a decoder holds as many pictures as the source asks for; 0: as the preset has it."""
+        import av
+
+        if not self._plan.groups:
+            return 0
+        trial = av.CodecContext.create("libx264", "w")
+        self._configure(trial)
+        trial.flags |= GLOBAL_HEADER
+        trial.open()
+        return self._plan.held if held_by(trial.extradata or b"") > self._plan.held else 0
 
     def write(self, picture: Picture) -> None:
         """Add one picture."""
@@ -132,6 +148,23 @@ class PictureTrack:
         if self._encoder is not None and self._encoder.is_open:
             self._mux(self._encoder.encode(None))
         self._encoder = None
+
+
+def _beside(plan: Plan, references: int) -> str:
+    """x264's options for pictures that stand beside copied ones.
+
+    A decoder may drop what it still holds where the size of its buffer changes (H.264, C.4.4), and some show pictures of the
+    baseline profile at once: so size and profile are made the same.
+    """
+    chosen = [f"sps-id={plan.free}", f"dpb-size={plan.held}"]
+    if references:
+        chosen.append(f"ref={references}")
+    if plan.held < 4:
+        chosen.append("b-pyramid=none")
+    if plan.held < 2 or plan.ahead:
+        chosen.append(f"bframes={3 if plan.held >= 2 else 0}")
+    chosen.append(PROFILES.get(plan.profile, PROFILES[100]))
+    return ":".join(chosen)
 
 
 def _planned(source: Path, facts: VideoFacts, copy: Sequence[tuple[int, int]], notes: list[str]) -> Plan:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from infra.errors import MediaError
-from infra.media import LONGEST_SECONDS, open_media
+from infra.media import LONGEST_SECONDS, open_media, packets_of
 from infra.picture import FULL, LIMITED, UNTAGGED, WEIGHTS, Colour, Picture, exactly, plane_view
 
 LARGEST_SIDE = 4096
@@ -120,7 +120,7 @@ def _first_frame(media: Any, stream: Any, name: str) -> Any:
     import av
 
     said = ""
-    for packet in itertools.islice(media.demux(stream), FIRST_PACKETS):
+    for packet in itertools.islice(packets_of(media, [stream]), FIRST_PACKETS):
         try:
             for frame in packet.decode():
                 return frame
@@ -261,7 +261,7 @@ def _frames(media: Any, stream: Any, name: str, facts: VideoFacts) -> Iterator[t
 
     seen, at, ends, size = 0, Fraction(0), Fraction(0), None
     try:
-        for packet in media.demux([s for s in media.streams if s.type in ("video", "audio", "subtitle")]):
+        for packet in packets_of(media, [s for s in media.streams if s.type in ("video", "audio", "subtitle")]):
             if packet.dts is not None and packet.time_base:
                 ends = max(ends, (packet.dts + (packet.duration or 0)) * packet.time_base - facts.origin)
             if packet.stream_index != stream.index:

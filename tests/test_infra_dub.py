@@ -225,14 +225,16 @@ def lines_of(picture: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("name", "how"), [("a.mp4", "-bf 3 -g 20"), ("a.mkv", "-bf 0 -g 20"), ("a.ts", "-bf 2 -g 20 -profile:v main"), ("a.mp4", "-bf 2 -g 20 -refs 4 -preset slow"), ("a.flv", "-bf 1 -g 20")])
-@pytest.mark.parametrize("ranges", [((0, 50), (70, 130)), ((15, 65),), ((80, 130),), ((0, 130),), ((40, 80), (60, 101), (119, 130))])
-def test_groups_that_nobody_edits_are_copied(tmp_path: Path, name: str, how: str, ranges: tuple[tuple[int, int], ...]) -> None:
+@pytest.mark.parametrize(("ranges", "preset"), [
+    (((0, 50), (70, 130)), "ultrafast"), (((15, 65),), "veryfast"), (((80, 130),), "medium"), (((0, 130),), "veryfast"), (((40, 80), (60, 101), (119, 130)), "veryfast"),
+])  # fmt: skip
+def test_groups_that_nobody_edits_are_copied(tmp_path: Path, name: str, how: str, ranges: tuple[tuple[int, int], ...], preset: str) -> None:
     source, out = tmp_path / name, tmp_path / "out.mp4"
     film(source, "128x96", "30000/1001", 130 * 1001 / 30_000, "-pix_fmt", "yuv420p", "-c:v", "libx264", "-preset", "veryfast", *how.split(), "-x264-params", "scenecut=0")
     whole = [(first, min(first + 20, 130)) for first in range(0, 130, 20)]
     merged = [number for number in range(130) if any(a <= number < b for a, b in ranges)]
     untouched = [number for first, last in whole if all(n in merged for n in range(first, last)) for number in range(first, last)]
-    with DubWriter(out, source, clicks(tmp_path / "d.wav", [Fraction(1)], 4), language="de", crf=10, preset="veryfast", threads=1, copy=ranges) as writer:
+    with DubWriter(out, source, clicks(tmp_path / "d.wav", [Fraction(1)], 4), language="de", crf=10, preset=preset, threads=1, copy=ranges) as writer:
         for picture in pictures(source):
             grey = np.full((96, 128, 3), 128, np.uint8)
             writer.write(picture if picture.number in merged else picture.with_region(grey, np.ones((96, 128), np.float32), 0, 0))
@@ -246,6 +248,9 @@ def test_groups_that_nobody_edits_are_copied(tmp_path: Path, name: str, how: str
     times = np.array([time for time, _ in shown(out)])
     assert np.abs(times - [float(picture.time) for picture in pictures(source)]).max() < 2e-6
     assert np.array_equal([picture.y for picture in pictures(out)], now[:, : 96 * 128].reshape(-1, 96, 128)), "read to the end without damage"
+    if b"libopenh264" in run("-decoders"):  # a decoder that drops what it holds when its buffer's size changes
+        strict = run("-c:v", "libopenh264", "-i", out, "-map", "0:v", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "yuv420p", "-")
+        assert np.array_equal(np.frombuffer(strict, np.uint8).reshape(now.shape), now)
     assert len(run("-ss", "3.5", "-i", out, "-map", "0:v", "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "gray", "-")) == 96 * 128
 
 

@@ -12,7 +12,7 @@ from infra.errors import MediaError
 from infra.media import write_wav
 from infra.picture import Colour, Picture
 from infra.video import inspect, pictures, rising
-from video_cases import film, planes, run, shown
+from video_cases import dubbed, film, planes, run, shown
 
 
 def flat(picture: Picture) -> np.ndarray:
@@ -164,6 +164,25 @@ def test_what_is_no_video_is_told(tmp_path: Path, content: bytes) -> None:
         inspect(tmp_path / "a.mp4")
 
 
+@pytest.mark.parametrize("text", ["#EXTM3U\n#EXT-X-TARGETDURATION:4\n#EXTINF:1,\n{0}\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile a.ts\n"])
+@pytest.mark.parametrize("name", ["list.mp4", "list.m3u8", "list.ts"])
+def test_a_list_of_other_files_opens_none_of_them(tmp_path: Path, text: str, name: str) -> None:
+    film(tmp_path / "a.ts")
+    (tmp_path / name).write_text(text.format(tmp_path / "a.ts"))
+    with pytest.raises(MediaError) as told:
+        inspect(tmp_path / name)
+    assert told.value.code == "media.unreadable"
+
+
+@pytest.mark.parametrize("name", ["; touch x .mp4", "$(id).mp4", "-i.mp4", "%d.mp4", "concat:a|b.mp4", "\u202egp.mp4", "a\nb.mp4"])
+def test_any_name_is_only_a_name(tmp_path: Path, name: str) -> None:
+    film(tmp_path / "a.mp4", "64x48", "25", 0.2)
+    (tmp_path / "a.mp4").rename(tmp_path / name)
+    writer = dubbed(tmp_path / name, tmp_path / f"out{name}", None)
+    assert writer.frames == 5 == len(list(pictures(tmp_path / f"out{name}")))
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"out{name}"}
+
+
 def some_picture(high: int, wide: int, full: bool, space: int) -> Picture:
     chance = np.random.default_rng(high * wide)
     half = ((high + 1) // 2, (wide + 1) // 2)
@@ -199,6 +218,22 @@ def test_a_region_has_the_colours_it_was_given(full: bool, space: int) -> None:
     shown_ = picture.with_region(made, np.ones((20, 24), np.float32), 10, 12).rgb()[14:26, 16:32]
     assert np.abs(shown_.astype(int) - colour).max() <= 3
     assert np.abs(picture.with_region(made, np.full((20, 24), 0.5, np.float32), 10, 12).y[10:30, 12:36] - (picture.y[10:30, 12:36] / 2 + picture.colour.planes(colour)[0] / 2)).max() <= 0.51
+
+
+@pytest.mark.parametrize(("top", "left", "high", "wide"), [(0, 0, 49, 65), (7, 9, 11, 13), (20, 30, 29, 35), (48, 64, 1, 1), (8, 2, 16, 40)])
+def test_a_crop_is_a_part_of_the_whole(top: int, left: int, high: int, wide: int) -> None:
+    picture = some_picture(49, 65, False, 1)
+    assert np.array_equal(picture.crop(top, left, high, wide), picture.rgb()[top : top + high, left : left + wide])
+    with pytest.raises(ValueError, match="does not lie"):
+        picture.crop(top, left, 50, wide)
+
+
+def test_a_quick_look_shows_the_same_colours() -> None:
+    chance = np.random.default_rng(3)
+    luma, small = chance.integers(60, 180, (48, 64)).astype(np.uint8), np.full((24, 32), 110, np.uint8)
+    for full in (False, True):
+        picture = Picture(0, Fraction(0), luma, small, small + 30, Colour(1, 2, 2, 2 if full else 1, 1))
+        assert np.abs(picture.rgb().astype(int) - picture.rgb(quick=True)).max() <= 4
 
 
 @pytest.mark.parametrize("across", [False, True])
