@@ -273,12 +273,11 @@ class TrackFile:
         """The whole video as runs of pictures (first, last + 1, why): "" where a face of the chosen tracks can be redrawn, otherwise why
         none is: as `Face.passes`, 'another face' where only others are seen, 'no face' where nobody is.
         """
-        told = enumerate(map(functools.partial(_why, chosen), self.faces()))
-        for why, group in itertools.groupby(told, key=lambda row: row[1]):
-            first = last = next(group)[0]
-            for last, _ in group:
-                pass
-            yield first, last + 1, why
+        at = 0
+        for why, group in itertools.groupby(self.faces(), key=functools.partial(_why, chosen)):
+            count = sum(1 for _ in group)
+            yield at, at + count, why
+            at += count
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ import pytest
 
 from infra.errors import InputError
 from infra.media import iter_frames
+from models.faces import follow as follow_module
 from models.faces.crop import Square, face_square
 from models.faces.follow import Followed, Lane, Sight
 from models.faces.mesh import FaceMesh
@@ -176,6 +177,22 @@ def test_few_pictures_are_held(collins: list[np.ndarray], tmp_path: Path) -> Non
 
     follow(stream(), tmp_path / "held.tracks")
     assert 3 <= most <= 14
+
+
+def test_networks_are_used_again_shot_after_shot(
+    collins: list[np.ndarray], hopper: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[follow_module.Eye] = []
+
+    class Counted(follow_module.Eye):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(follow_module, "Eye", Counted)
+    found = tracked([frame for _ in range(3) for frame in (*collins[:12], *hopper[:12])], tmp_path)
+    assert len(found.tracks) == 6 and len({t.identity for t in found.tracks}) == 2
+    assert 1 <= len(made) <= 2, "one face at a time, and one more to look back with"
 
 
 def test_short_sights_are_no_track(collins: list[np.ndarray], tmp_path: Path) -> None:

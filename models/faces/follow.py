@@ -285,9 +285,9 @@ class Follower:
 
     def _trace(self, lane: Lane, marks: np.ndarray, box: np.ndarray) -> None:
         """Follow a new face back through the pictures since the last search, then stand where it was found."""
-        eye = self._eye(spare=True)
-        if eye is None or not self.recent:
+        if not self.recent:
             return
+        eye = self.spare.pop() if self.spare else Eye()
         rows = {row.number: row for row in self.waiting}
         first = self.recent[-1]
         found = eye.begin(first.picture, np.concatenate([marks.min(0), marks.max(0)]))
@@ -300,9 +300,9 @@ class Follower:
             self._seen(lane, found, picture, row, earlier=True)
         self.spare.append(eye)
 
-    def _eye(self, spare: bool = False) -> Eye | None:
+    def _eye(self) -> Eye | None:
         """An eye that follows nothing; None where as many faces are followed as may be."""
-        if not spare and len(self.lanes) >= MOST_FACES:
+        if len(self.lanes) >= MOST_FACES:
             return None
         return self.spare.pop() if self.spare else Eye()
 
