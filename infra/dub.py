@@ -4,21 +4,20 @@ Pictures keep their own times, so any frame rate and variable rates work; sound 
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from math import lcm
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from infra.errors import DiskFull, MediaError
 from infra.kept import Kept, encoded_sound, language_code
-from infra.media import open_media
-from infra.video import Picture, VideoFacts, inspect
+from infra.media import decoded, open_media
+from infra.picture import Picture
+from infra.picture_track import PictureTrack, ticks_per_second
+from infra.video import inspect
 
-FINEST_TICK = 2**31 - 1  # of an MP4 track, by its muxer
-COARSEST_TICK = 10_000
 AHEAD = Fraction(1, 2)  # seconds that sound is muxed before the picture
 
 
@@ -27,67 +26,62 @@ class DubWriter:
 
     Odd widths and heights repeat their last column or row, as 4:2:0 has none. The sound is never cut. The source's first sound
     stream gives way to the dub (`keep_original` keeps it, last); its other sound, text subtitles, chapters and titles stay, and
-    `notes` says what could not. Use as a context manager: leaving it finishes the file under its name, or raises MediaError or
-    DiskFull and leaves nothing. Memory does not grow with length, but for MP4's own index (about 80 bytes a packet).
+    `notes` says what could not. Pictures in the ranges `copy` (first, last; none of them edited) are copied in whole groups where
+    the source is H.264, and not encoded again; every picture is written all the same.
+
+    Use as a context manager: leaving it finishes the file under its name, or raises MediaError or DiskFull and leaves nothing.
+    Memory does not grow with length, but for MP4's own indexes (about 15 MiB an hour written, 20 read).
     """
 
     def __init__(
-        self, path: Path, source: Path, sound: Path | None, *, language: str, crf: int, preset: str, threads: int, keep_original: bool = False
+        self,
+        path: Path,
+        source: Path,
+        sound: Path | None,
+        *,
+        language: str,
+        crf: int,
+        preset: str,
+        threads: int,
+        keep_original: bool = False,
+        copy: Sequence[tuple[int, int]] = (),
     ) -> None:
         import av
 
         self.path, self.frames, self.facts = path, 0, inspect(source)
         self.notes: list[str] = list(self.facts.notes)
         self.fresh = path.with_name(f".incoming-{path.name}")
-        self._ticks = ticks_per_second(self.facts)
-        self._last = -1
-        options = {"movflags": "+faststart", "movie_timescale": str(self._ticks)}
+        ticks = ticks_per_second(self.facts)
+        options = {"movflags": "+faststart", "movie_timescale": str(ticks)}
         self._out = av.open(str(self.fresh.absolute()), "w", format="mp4", container_options=options)
-        self._video = self._picture_stream(crf, preset, threads)
+        self._track = PictureTrack(self._out, source, self.facts, ticks, crf=crf, preset=preset, threads=threads, copy=copy, notes=self.notes)
         self._sound = None if sound is None else _Spoken(self._out, sound, language)
         self._kept = Kept(self._out, source, self.facts.origin, original=keep_original, notes=self.notes)
 
-    def _picture_stream(self, crf: int, preset: str, threads: int) -> Any:
-        facts = self.facts
-        stream = self._out.add_stream("libx264", rate=facts.fps.limit_denominator(100_000), options={"crf": str(crf), "preset": preset})
-        context = stream.codec_context
-        context.width, context.height = facts.width + facts.width % 2, facts.height + facts.height % 2
-        context.pix_fmt, context.time_base, context.thread_count = "yuv420p", Fraction(1, self._ticks), threads
-        context.sample_aspect_ratio = facts.sample_aspect
-        context.colorspace, context.color_primaries, context.color_trc = facts.colour.matrix, facts.colour.primaries, facts.colour.transfer
-        context.color_range = facts.colour.range
-        stream.time_base = Fraction(1, self._ticks)
-        return stream
-
     def write(self, picture: Picture) -> None:
         """Add one picture at its own time, with the sound up to it. Raises MediaError and DiskFull."""
-        if picture.y.shape != (self.facts.height, self.facts.width):
-            raise ValueError(f"a picture of {picture.y.shape} in a video of {(self.facts.height, self.facts.width)}")
-        frame = picture.frame(even=True)
-        frame.pts, frame.time_base = max(round(picture.time * self._ticks), self._last + 1), Fraction(1, self._ticks)
-        self._last = frame.pts
         with self._telling():
-            self._mux_pictures(self._video.encode(frame))
+            self._track.write(picture)
             if self._sound:
                 self._sound.up_to(picture.time + AHEAD)
             self._kept.up_to(picture.time + AHEAD)
         self.frames += 1
 
-    def _mux_pictures(self, packets: list[Any]) -> None:
-        for packet in packets:
-            packet.duration = round(self._ticks / self.facts.fps)
-            self._out.mux(packet)
-
     def _finish(self) -> None:
         if not self.frames:
             raise MediaError(f"no picture was written to {self.path.name}", code="media.unwritable", next_step="Give a video with pictures.")
         with self._telling():
-            self._mux_pictures(self._video.encode(None))
+            self._track.finish()
             if self._sound:
                 self._sound.rest()
             self._kept.rest()
             self._out.close()
             self.fresh.replace(self.path)
+
+    @property
+    def copied(self) -> int:
+        """How many pictures were copied and not encoded."""
+        return self._track.copied
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -117,16 +111,6 @@ class DubWriter:
             self.fresh.unlink(missing_ok=True)
 
 
-def ticks_per_second(facts: VideoFacts) -> int:
-    """A time unit for the written pictures in which each time of the source is a whole number."""
-    ticks = lcm(facts.tick.denominator, facts.origin.denominator)
-    if ticks > FINEST_TICK:  # only a file with clocks that share nothing: its start is then rounded
-        ticks = facts.tick.denominator
-    while ticks < COARSEST_TICK:  # as the muxer would
-        ticks *= 2
-    return ticks
-
-
 class _Spoken:
     """The dub's sound as the first and default AAC track, from time 0."""
 
@@ -145,7 +129,7 @@ class _Spoken:
 
     def _read(self) -> Iterator[Any]:
         count = 0
-        for frame in self._media.decode(audio=0):
+        for frame in decoded(self._media, self._media.streams.audio[0]):
             frame.pts, frame.time_base = count, Fraction(1, frame.sample_rate)
             count += frame.samples
             self._at = Fraction(count, frame.sample_rate)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.errors import MediaError
-from infra.media import open_media
+from infra.media import open_media, packets_of
 
 COPIED_SOUND = {"aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "alac", "flac", "opus", "libopus", "dca"}
 TEXT = {"subrip", "srt", "ass", "ssa", "webvtt", "text"}
@@ -68,12 +68,14 @@ class Kept:
             notes.append("data streams (timecode, fonts) are left out")
         out.metadata.update({key: value for key, value in self._media.metadata.items() if key.lower() not in OF_THE_FILE})
         out.set_chapters([_moved(chapter, origin) for chapter in self._media.chapters()])
+        if not self._streams:  # its index alone takes some 20 MiB an hour
+            self._media.close()
         self._packets = self._read()
         self._held: tuple[Fraction, Any] | None = None
 
     def _read(self) -> Iterator[tuple[Fraction, Any]]:
         if self._streams:
-            for packet in self._media.demux([self._media.streams[index] for index in self._streams]):
+            for packet in packets_of(self._media, [self._media.streams[index] for index in self._streams]):
                 if packet.size and packet.time_base and (packet.dts is not None or packet.pts is not None):
                     at = packet.dts if packet.dts is not None else packet.pts
                     yield at * packet.time_base - self._origin, packet

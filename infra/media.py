@@ -19,7 +19,12 @@ import numpy as np
 
 from infra.errors import DiskFull, MediaError, SetupError
 
-OPTIONS = {"protocol_whitelist": "file"}
+# containers that hold their own data: a playlist or a list of files would open other files
+FORMATS = (
+    "mov,matroska,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,nut,mxf,dv,gxf,rm,ivf,obu,h264,hevc,vvc,m4v,mjpeg,gif,apng,yuv4mpegpipe,swf,"
+    "wav,w64,rf64,flac,mp3,aac,ac3,eac3,aiff,au,caf,amr,ape,wv,tta,mpc,mpc8,dts,truehd,tak,voc,xwma,iff,loas"
+)
+OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
 LONGEST_SECONDS = 4 * 3600
 
 
@@ -43,6 +48,23 @@ def open_media(path: Path) -> Any:
         return av.open(str(path.absolute()), options=OPTIONS)
     except (av.FFmpegError, ValueError, OSError) as error:
         raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
+
+
+def packets_of(media: Any, streams: list[Any]) -> Iterator[Any]:
+    """Packets of streams in the file's order, and an empty one for each at the end.
+
+    A stream that the file reveals on the way makes PyAV 18 fail at the end, when everything was read; it is left out.
+    """
+    try:
+        yield from media.demux(streams)
+    except IndexError:
+        return
+
+
+def decoded(media: Any, stream: Any) -> Iterator[Any]:
+    """Frames of one stream."""
+    for packet in packets_of(media, [stream]):
+        yield from packet.decode()
 
 
 def probe(path: Path) -> MediaInfo:
@@ -70,7 +92,7 @@ def read_audio(path: Path, rate: int = 16_000, *, whole: bool = False) -> np.nda
             raise MediaError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
         resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
         try:
-            for frame in _and_none(media.decode(audio=0)):
+            for frame in _and_none(decoded(media, media.streams.audio[0])):
                 for part in resampler.resample(frame):
                     samples = part.to_ndarray()[0]
                     if not np.isfinite(samples).all():
@@ -122,7 +144,7 @@ def iter_frames(path: Path, fps: Fraction | None = None) -> Iterator[np.ndarray]
         stream.thread_type = "AUTO"
         count, shown, origin = 0, None, None
         try:
-            for frame in media.decode(stream):
+            for frame in decoded(media, stream):
                 if fps is None or frame.pts is None or stream.time_base is None:
                     yield frame.to_ndarray(format="rgb24")
                     continue

@@ -11,6 +11,7 @@ import numpy as np
 
 UNTAGGED, LIMITED, FULL = 0, 1, 2  # ranges, libavutil's AVColorRange
 WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}  # ITU-T H.273 table 4: K_R, K_B
+MARGIN = 16  # pixels that colour is interpolated over, and to spare
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,27 @@ class Picture:
     v: np.ndarray = field(repr=False)
     colour: Colour
 
-    def rgb(self) -> np.ndarray:
-        """The picture as uint8 RGB [H, W, 3], by its own matrix and range."""
-        from av.video.reformatter import ColorRange
+    def rgb(self, quick: bool = False) -> np.ndarray:
+        """The picture as uint8 RGB [H, W, 3], by its own matrix and range.
 
-        shown = self.frame().reformat(format="rgb24", interpolation=exactly(), dst_color_range=ColorRange.JPEG)
-        return shown.to_ndarray()
+        `quick` is for looking and not for editing: up to 3 levels off, colour not interpolated, some thirty times as fast.
+        """
+        from av.video.reformatter import ColorRange, Interpolation
+
+        flags = Interpolation.POINT if quick else exactly()
+        shown = self.frame(even=True).reformat(format="rgb24", interpolation=flags, dst_color_range=ColorRange.JPEG)
+        return shown.to_ndarray()[: self.y.shape[0], : self.y.shape[1]]  # even: else colour would be stretched by part of a pixel
+
+    def crop(self, top: int, left: int, height: int, width: int) -> np.ndarray:
+        """The same pixels as `rgb()[top : top + height, left : left + width]`, without converting the rest. Must lie inside."""
+        high, wide = self.y.shape
+        if not (0 <= top < top + height <= high and 0 <= left < left + width <= wide):
+            raise ValueError(f"a region of {height}x{width} at ({top}, {left}) does not lie in a picture of {high}x{wide}")
+        y0, x0 = max(top - MARGIN, 0) // 2 * 2, max(left - MARGIN, 0) // 2 * 2
+        y1, x1 = min((top + height + MARGIN + 1) // 2 * 2, high), min((left + width + MARGIN + 1) // 2 * 2, wide)
+        small = np.s_[y0 // 2 : (y1 + 1) // 2, x0 // 2 : (x1 + 1) // 2]
+        part = replace(self, y=self.y[y0:y1, x0:x1], u=self.u[small], v=self.v[small]).rgb()
+        return part[top - y0 : top - y0 + height, left - x0 : left - x0 + width]
 
     def frame(self, even: bool = False) -> Any:
         """The picture as PyAV's yuv420p VideoFrame with its colours told; `even` repeats the last column and row of odd sizes."""

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from infra.errors import MediaError
-from infra.media import LONGEST_SECONDS, open_media
+from infra.media import LONGEST_SECONDS, open_media, packets_of
 from infra.picture import FULL, LIMITED, UNTAGGED, WEIGHTS, Colour, Picture, exactly, plane_view
 
 LARGEST_SIDE = 4096
+TELL_LENGTH = ("mov", "matroska", "flv", "avi", "asf")  # formats that store how long they are; for others it is an estimate
 FIRST_PACKETS = 2_000  # packets in which a picture must appear
 PLANES_AS_THEY_ARE = ("yuv420p", "yuvj420p", "yuva420p")
 
@@ -49,6 +50,7 @@ class VideoFacts:
     seconds: float
     frames: int
     rotation: int
+    turned: bool
     sample_aspect: Fraction
     pixel_format: str
     colour: Colour
@@ -99,6 +101,7 @@ def inspect(path: Path) -> VideoFacts:
             seconds=seconds,
             frames=stream.frames or round(seconds * fps),
             rotation=turn.degrees,
+            turned=turn != _Turn(),
             sample_aspect=1 / aspect if turn.across else aspect,
             pixel_format=frame.format.name,
             colour=_colour(frame),
@@ -117,7 +120,7 @@ def _first_frame(media: Any, stream: Any, name: str) -> Any:
     import av
 
     said = ""
-    for packet in itertools.islice(media.demux(stream), FIRST_PACKETS):
+    for packet in itertools.islice(packets_of(media, [stream]), FIRST_PACKETS):
         try:
             for frame in packet.decode():
                 return frame
@@ -155,8 +158,11 @@ def _refuse(name: str, frame: Any, seconds: float) -> None:
 
 
 def _notes(frame: Any) -> tuple[str, ...]:
-    name = frame.format.name
-    found = []
+    from av.sidedata.sidedata import Type
+
+    name, found = frame.format.name, []
+    if frame.side_data.get(Type.A53_CC) is not None:
+        found.append("closed captions inside the picture stream are lost where it is encoded")
     if frame.interlaced_frame:
         found.append("interlaced: pictures are kept woven and written as progressive; deinterlace first for the best lips")
     if any(component.is_alpha for component in frame.format.components):
@@ -223,7 +229,7 @@ def _is_rgb(frame: Any) -> bool:
 
 def _colour(frame: Any) -> Colour:
     guess = 6 if frame.height < 720 else 1
-    matrix, told = frame.colorspace, frame.color_range or (FULL if frame.format.name.startswith("yuvj") else UNTAGGED)
+    matrix, told = frame.colorspace, frame.color_range or (FULL if frame.format.name.startswith(("yuvj", "gray")) else UNTAGGED)
     if _is_rgb(frame):
         matrix, told = guess, LIMITED
     primaries, transfer = (value or 2 for value in (frame.color_primaries, frame.color_trc))
@@ -254,9 +260,8 @@ def _frames(media: Any, stream: Any, name: str, facts: VideoFacts) -> Iterator[t
     import av
 
     seen, at, ends, size = 0, Fraction(0), Fraction(0), None
-    packets = media.demux([s for s in media.streams if s.type in ("video", "audio")])
     try:
-        for packet in packets:
+        for packet in packets_of(media, [s for s in media.streams if s.type in ("video", "audio", "subtitle")]):
             if packet.dts is not None and packet.time_base:
                 ends = max(ends, (packet.dts + (packet.duration or 0)) * packet.time_base - facts.origin)
             if packet.stream_index != stream.index:
@@ -280,8 +285,9 @@ def _frames(media: Any, stream: Any, name: str, facts: VideoFacts) -> Iterator[t
     except (av.FFmpegError, ValueError) as error:
         step = "Export the video again, or cut it before that second."
         raise MediaError(f"the picture of {name} is damaged after {float(at):.2f} s ({error})", code="media.damaged", next_step=step) from error
-    claimed = Fraction(media.duration or 0, 1_000_000)
-    if seen < stream.frames or ends + 1 < claimed:
+    claimed = Fraction(media.duration or 0, 1_000_000) if media.format.name.split(",")[0] in TELL_LENGTH else Fraction(0)
+    stored = len(stream.index_entries) if media.format.name.startswith("mov") else 0
+    if seen < stored or ends + 1 < claimed:
         step = "Copy or download the file again; or re-export what there is and give that."
         raise MediaError(f"{name} ends early: its picture stops after {float(at):.2f} s of {float(claimed):.2f} s", code="media.truncated", next_step=step)
 
