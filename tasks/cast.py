@@ -205,6 +205,6 @@ def likenesses(tracks: TrackFile, video: Path) -> dict[int, Likeness]:
             identity, step = who[face.track]
             if not face.passes:
                 if count[face.track] % step == 0:
-                    looks[identity].add(picture.rgb(), face.landmarks, face.yaw)
+                    looks[identity].add(picture.rgb(quick=True), face.landmarks, face.yaw)
                 count[face.track] += 1
     return looks

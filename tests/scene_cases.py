@@ -28,7 +28,7 @@ class Still:
     time: Fraction
     picture: np.ndarray
 
-    def rgb(self) -> np.ndarray:
+    def rgb(self, quick: bool = False) -> np.ndarray:
         return self.picture
 
 
