@@ -36,7 +36,7 @@ class Still:
     time: Fraction
     picture: np.ndarray
 
-    def rgb(self) -> np.ndarray:
+    def rgb(self, quick: bool = False) -> np.ndarray:
         """As infra.video.Picture's."""
         return self.picture
 

@@ -193,7 +193,7 @@ def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray) -> dic
         here = {face.track: face for face in faces}
         lanes |= {track: _Lane(tick) for track in here if track not in lanes}
         if lanes:
-            grey = cv2.cvtColor(picture.rgb(), cv2.COLOR_RGB2GRAY)
+            grey = cv2.cvtColor(picture.rgb(quick=True), cv2.COLOR_RGB2GRAY)
             for track, lane in lanes.items():
                 lane.add(grey, here.get(track))
     scores |= {track: lane.score(wave, voice) for track, lane in lanes.items()}

@@ -12,6 +12,7 @@ An hour of one face at 25 pictures a second takes 175 MB. Depth (the mesh's z) i
 reads it. A landmark further than two half sides from the middle of its square is stored as if it were there.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -268,6 +269,16 @@ class TrackFile:
                     mine.append((face.frame, face.frame + 1))
         return told
 
+    def runs(self, chosen: frozenset[int]) -> Iterator[tuple[int, int, str]]:
+        """The whole video as runs of pictures (first, last + 1, why): "" where a face of the chosen tracks can be redrawn, otherwise why
+        none is: as `Face.passes`, 'another face' where only others are seen, 'no face' where nobody is.
+        """
+        at = 0
+        for why, group in itertools.groupby(self.faces(), key=functools.partial(_why, chosen)):
+            count = sum(1 for _ in group)
+            yield at, at + count, why
+            at += count
+
     def close(self) -> None:
         """Close the file."""
         self.file.close()
@@ -299,3 +310,8 @@ def _face(record: np.ndarray) -> Face:
     square = Square(*(float(v) for v in record["square"]))
     landmarks = square.to_pixels(record["landmarks"] / SCALE).astype(np.float32)
     return Face(int(record["frame"]), int(record["track"]), square, landmarks, float(record["yaw"]), REASONS[record["passes"]])
+
+
+def _why(chosen: frozenset[int], faces: list[Face]) -> str:
+    mine = [face.passes for face in faces if face.track in chosen]
+    return "" if "" in mine else mine[0] if mine else "another face" if faces else "no face"

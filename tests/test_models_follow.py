@@ -1,8 +1,9 @@
 """Faces followed through pictures: shots, tracks with gaps, what passes through and why, and the file that holds it."""
 
+import itertools
 import tracemalloc
+import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,51 +13,17 @@ import pytest
 
 from infra.errors import InputError
 from infra.media import iter_frames
+from models.faces import follow as follow_module
 from models.faces.crop import Square, face_square
 from models.faces.follow import Followed, Lane, Sight
 from models.faces.mesh import FaceMesh
+from scene_cases import ROOM, Still, Turner, filmed, portrait, shifted, swaying, wall
 from tasks.tracks import TrackFile, TrackWriter, follow
-
-PORTRAITS = Path(__file__).resolve().parent.parent / "demo" / "portraits"
-ROOM = (60, 90, 140)
-
-
-@dataclass(frozen=True)
-class Still:
-    """A picture of a scene made here."""
-
-    number: int
-    time: Fraction
-    picture: np.ndarray
-
-    def rgb(self) -> np.ndarray:
-        return self.picture
-
-
-def filmed(frames: Iterable[np.ndarray], fps: int = 25) -> Iterator[Still]:
-    for number, frame in enumerate(frames):
-        yield Still(number, Fraction(number, fps), frame)
 
 
 def tracked(frames: Iterable[np.ndarray], folder: Path, fps: int = 25) -> TrackFile:
     follow(filmed(frames, fps), folder / "scene.tracks")
     return TrackFile(folder / "scene.tracks")
-
-
-def portrait(name: str, width: int = 300, height: int = 360) -> np.ndarray:
-    read = cv2.imread(str(PORTRAITS / name))[..., ::-1]
-    return cv2.resize(np.ascontiguousarray(read), (width, height), interpolation=cv2.INTER_AREA)
-
-
-def shifted(picture: np.ndarray, x: float, y: float = 0.0) -> np.ndarray:
-    """A picture moved to the right and down over a plain wall."""
-    size = picture.shape[1], picture.shape[0]
-    return cv2.warpAffine(picture, np.array([[1, 0, x], [0, 1, y]]), size, borderMode=cv2.BORDER_CONSTANT, borderValue=ROOM)
-
-
-def swaying(picture: np.ndarray, frames: int) -> list[np.ndarray]:
-    """A head that moves a little, as heads do."""
-    return [shifted(picture, 3 * np.sin(i / 5), 2 * np.cos(i / 7)) for i in range(frames)]
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +34,6 @@ def collins() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def hopper() -> list[np.ndarray]:
     return swaying(portrait("grace_hopper.jpg", 300, 300)[:300], 50)
-
-
-def wall(like: np.ndarray) -> np.ndarray:
-    return np.full_like(like, ROOM)
 
 
 def test_one_face_is_one_track_on_every_picture(collins: list[np.ndarray], tmp_path: Path) -> None:
@@ -97,6 +60,7 @@ def test_every_tenth_picture_without_a_face(collins: list[np.ndarray], tmp_path:
     found = tracked([wall(f) if i % 10 == 0 else f for i, f in enumerate(collins)], tmp_path)
     assert [len(faces) for faces in found.faces()] == [0 if i % 10 == 0 else 1 for i in range(50)]
     assert len(found.tracks) == 1 and found.passing()[0]["no face"] == [(n, n + 1) for n in (10, 20, 30, 40)]
+    assert list(found.runs(frozenset({0}))) == [(n, n + size, why) for n in range(0, 50, 10) for n, size, why in ((n, 1, "no face"), (n + 1, 9, ""))]
 
 
 def test_a_face_that_comes_late_begins_where_it_comes(collins: list[np.ndarray], tmp_path: Path) -> None:
@@ -119,6 +83,7 @@ def test_no_track_crosses_a_cut_and_a_person_is_known_again(collins: list[np.nda
     assert [(t.first, t.last, t.shot) for t in found.tracks] == [(0, 20, 0), (20, 40, 1), (40, 60, 2)]
     first, second, third = (t.identity for t in found.tracks)
     assert first == third != second
+    assert list(found.runs(frozenset({0, 2}))) == [(0, 20, ""), (20, 40, "another face"), (40, 60, "")]
 
 
 def test_a_face_that_leaves_the_picture_is_cut_off_then_gone(collins: list[np.ndarray], tmp_path: Path) -> None:
@@ -162,6 +127,72 @@ def test_a_hand_over_the_mouth_passes_as_covered(collins: list[np.ndarray], tmp_
         frame[top - 10 : bottom + 12, left - 12 : right + 12] = (20, 120, 60)
     told = [[f.passes for f in faces] for faces in tracked(frames, tmp_path).faces()]
     assert all(row == ["covered"] for row in told[18:36]) and all(row == [""] for row in [*told[:8], *told[47:]])
+
+
+def test_a_head_that_turns_away_passes_and_comes_back(tmp_path: Path) -> None:
+    head = Turner(portrait("grace_hopper.jpg", 360, 420))
+    angles = [*[0.0] * 10, *np.linspace(0, 66, 25), *[66.0] * 10, *np.linspace(0, 66, 25)[::-1], *[0.0] * 10]
+    seen = {angle: head(angle) for angle in set(angles)}
+    found = tracked([seen[angle] for angle in angles], tmp_path)
+    told = [faces[0].passes if faces else "no face" for faces in found.faces()]
+    assert len(found.shots) == 1 and {told[i] for i in (*range(18), *range(65, 80))} == {""}
+    assert set(told[30:48]) <= {"turned", "no face"} and "turned" in told and set(told) <= {"", "turned", "no face"}
+    beyond = [angle for angle, why in zip(angles, told, strict=True) if why == "turned"]
+    assert 24 < min(beyond) < 50, "some 40 degrees, read as 27"
+    assert sum(a != b for a, b in itertools.pairwise(told)) <= 5, "no flicker between drawn and not"
+
+
+def test_a_face_that_is_gone_for_longer_is_another_track_of_the_same_person(collins: list[np.ndarray], tmp_path: Path) -> None:
+    """Something stands before it for 1.4 seconds, then for 0.8."""
+    with FaceMesh() as mesh:
+        square = face_square(mesh(collins[0])[0])
+    (top, bottom), (left, right) = ([int(v - 0.6 * square.side), int(v + 0.6 * square.side)] for v in (square.y, square.x))
+
+    def scene(frames: int, gone: range) -> list[np.ndarray]:
+        made = [frame.copy() for frame in [*collins, *collins][:frames]]
+        for i in gone:
+            made[i][max(0, top) : bottom, left:right] = (150, 120, 90)
+        return made
+
+    found = tracked(scene(85, range(25, 60)), tmp_path)
+    assert len(found.shots) == 1 and [(t.first, t.last) for t in found.tracks] == [(0, 25), (60, 85)]
+    assert len({track.identity for track in found.tracks}) == 1
+    bridged = tracked(scene(70, range(25, 45)), tmp_path)
+    assert [(t.first, t.last, t.faces) for t in bridged.tracks] == [(0, 70, 50)]
+
+
+def test_few_pictures_are_held(collins: list[np.ndarray], tmp_path: Path) -> None:
+    copies: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
+    most = 0
+
+    def stream() -> Iterator[Still]:
+        nonlocal most
+        for number, frame in enumerate([*collins, *collins]):
+            copy = frame.copy()
+            still, copies[number] = Still(number, Fraction(number, 25), copy), copy
+            del copy
+            most = max(most, len(copies))
+            yield still
+            del still
+
+    follow(stream(), tmp_path / "held.tracks")
+    assert 3 <= most <= 14
+
+
+def test_networks_are_used_again_shot_after_shot(
+    collins: list[np.ndarray], hopper: list[np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[follow_module.Eye] = []
+
+    class Counted(follow_module.Eye):
+        def __init__(self) -> None:
+            super().__init__()
+            made.append(self)
+
+    monkeypatch.setattr(follow_module, "Eye", Counted)
+    found = tracked([frame for _ in range(3) for frame in (*collins[:12], *hopper[:12])], tmp_path)
+    assert len(found.tracks) == 6 and len({t.identity for t in found.tracks}) == 2
+    assert 1 <= len(made) <= 2, "one face at a time, and one more to look back with"
 
 
 def test_short_sights_are_no_track(collins: list[np.ndarray], tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from models.faces import limits
 from models.faces.crop import Square, face_square
 from models.faces.detect import SceneFinder
+from models.faces.eye import Eye, inside
 from models.faces.identity import Likeness
-from models.faces.mesh import FaceMesh
 from models.faces.shots import Marked, Picture, marked
 
 SEARCH = 0.32  # seconds between searches for faces that nobody follows yet
@@ -29,11 +29,7 @@ UNDECIDED = 2.0  # seconds after which a track that is still shorter is given up
 STEADY = 0.26  # seconds on each side that squares are averaged over: 13 pictures at 25 a second
 AHEAD = 0.8  # seconds that results lag behind, so that whatever lies after a picture can tell on it
 ASKED = 0.24  # seconds between looks for something that covers the mouth
-MOST_FACES = 6  # faces followed at a time, the largest first: a crowd has no lips to redraw
-FIRST_VIEWS = (2.2, 1.5)  # sides of the views that a found face is first looked for in, over its box's
-VIEW = 2.0  # side of a track's view over the longer side of its landmarks
-EDGE = 0.12  # part of a face's side that it keeps from its view's border; then the view moves
-VIEW_PIXELS = 400  # a larger view is reduced to this: the mesh works at 192 inside
+MOST_FACES = 6  # faces followed at a time, of those found together the largest: a crowd has no lips to redraw
 JUMP, DRIFT = 0.4, 1.0  # of its side that a face may move from one picture to the next, and in each second of a gap besides
 SAME = 1 / 3  # middles nearer than this part of the smaller face's side: one face
 
@@ -62,7 +58,7 @@ class Lane:
     """One track while it is followed. number: as in the results, once it is known to be one."""
 
     shot: int
-    eye: "Eye | None"
+    eye: Eye | None
     sights: deque[Sight] = field(default_factory=deque)  # what smoothing and covers still need
     kept: bool = False
     closed: bool = False
@@ -100,77 +96,6 @@ def followed(pictures: Iterable[Picture]) -> Iterator[Followed]:
         yield from follower.settled()
     finally:
         follower.close()
-
-
-class Eye:
-    """A face mesh that looks at the part of a picture about one face. Not safe to share between threads."""
-
-    def __init__(self) -> None:
-        self.mesh = FaceMesh(video=True)
-        self.view: tuple[int, int, int, int] | None = None
-        self.moved = False
-
-    def forget(self) -> None:
-        """Let go of the face that is followed."""
-        self.mesh(np.zeros((64, 64, 3), np.uint8))
-
-    def begin(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray | None:
-        """Landmarks float32 [478, 2] of the face in a box (left, top, right, bottom), which is followed from now on; or None."""
-        for factor in FIRST_VIEWS:
-            self.forget()
-            self._look_about(box, factor, picture.shape)
-            found = self._see(picture)
-            if found is not None and _inside(found.mean(0), box):
-                self._keep_up(found, picture.shape)
-                return found
-        return None
-
-    def look(self, picture: np.ndarray) -> np.ndarray | None:
-        """Landmarks of the face in the next picture, or None."""
-        if self.moved:  # the mesh expects the face where it was in the view before; the second look is from the right place
-            self._see(picture)
-        found = self._see(picture)
-        self.moved = False
-        if found is not None:
-            self._keep_up(found, picture.shape)
-        return found
-
-    def _see(self, picture: np.ndarray) -> np.ndarray | None:
-        import cv2
-
-        assert self.view is not None
-        left, top, right, bottom = self.view
-        part = picture[top:bottom, left:right]
-        zoom = min(1.0, VIEW_PIXELS / max(part.shape[:2]))
-        if zoom < 1:
-            part = cv2.resize(part, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA)
-        found = self.mesh(part)
-        if not found:
-            return None
-        scale = np.array([(right - left) / part.shape[1], (bottom - top) / part.shape[0]])
-        return (found[0][:, :2] * scale + (left, top)).astype(np.float32)
-
-    def _keep_up(self, landmarks: np.ndarray, shape: tuple[int, ...]) -> None:
-        """Move the view where the face nears its border or has become much larger or smaller."""
-        assert self.view is not None
-        box = np.concatenate([landmarks.min(0), landmarks.max(0)])
-        side = float(max(box[2] - box[0], box[3] - box[1]))
-        near = [
-            box[0] - self.view[0] < EDGE * side and self.view[0] > 0,
-            box[1] - self.view[1] < EDGE * side and self.view[1] > 0,
-            self.view[2] - box[2] < EDGE * side and self.view[2] < shape[1],
-            self.view[3] - box[3] < EDGE * side and self.view[3] < shape[0],
-        ]
-        if any(near) or max(self.view[2] - self.view[0], self.view[3] - self.view[1]) > 1.6 * VIEW * side:
-            before = self.view
-            self._look_about(box, VIEW, shape)
-            self.moved = self.view != before
-
-    def _look_about(self, box: np.ndarray, factor: float, shape: tuple[int, ...]) -> None:
-        middle, half = (box[:2] + box[2:4]) / 2, factor * max(box[2] - box[0], box[3] - box[1]) / 2
-        left, top = (int(max(0, v - half)) for v in middle)
-        right, bottom = (int(np.ceil(min(limit, v + half))) for v, limit in zip(middle, (shape[1], shape[0]), strict=True))
-        self.view = min(left, shape[1] - 16), min(top, shape[0] - 16), max(right, left + 16), max(bottom, top + 16)
 
 
 class Follower:
@@ -264,7 +189,7 @@ class Follower:
         """Follow the faces that a search finds and nobody follows; a lane in a gap takes its own back."""
         boxes = self.finder(picture.picture)
         for box in boxes[np.argsort(boxes[:, 0] - boxes[:, 2])]:
-            if any(_inside(sight.landmarks.mean(0) * picture.zoom, box) for sight in row.faces):
+            if any(inside(sight.landmarks.mean(0) * picture.zoom, box) for sight in row.faces):
                 continue
             eye = self._eye()
             marks = eye.begin(picture.picture, box[:4]) if eye else None
@@ -281,13 +206,13 @@ class Follower:
                 self.lanes.append(lane)
             self._seen(lane, marks, picture, row)
             if lost is None:
-                self._trace(lane, marks, box)
+                self._trace(lane, marks)
 
-    def _trace(self, lane: Lane, marks: np.ndarray, box: np.ndarray) -> None:
-        """Follow a new face back through the pictures since the last search, then stand where it was found."""
-        eye = self._eye(spare=True)
-        if eye is None or not self.recent:
+    def _trace(self, lane: Lane, marks: np.ndarray) -> None:
+        """Follow a new face back through the pictures since the last search, by a network of its own."""
+        if not self.recent:
             return
+        eye = self.spare.pop() if self.spare else Eye()
         rows = {row.number: row for row in self.waiting}
         first = self.recent[-1]
         found = eye.begin(first.picture, np.concatenate([marks.min(0), marks.max(0)]))
@@ -300,9 +225,9 @@ class Follower:
             self._seen(lane, found, picture, row, earlier=True)
         self.spare.append(eye)
 
-    def _eye(self, spare: bool = False) -> Eye | None:
+    def _eye(self) -> Eye | None:
         """An eye that follows nothing; None where as many faces are followed as may be."""
-        if not spare and len(self.lanes) >= MOST_FACES:
+        if len(self.lanes) >= MOST_FACES:
             return None
         return self.spare.pop() if self.spare else Eye()
 
@@ -343,10 +268,6 @@ def hidden_near(sights: list[Sight], here: Sight) -> bool:
     sure = [t and (len(told) == 1 or any(told[max(0, i - 1) : i] + told[i + 1 : i + 2])) for i, t in enumerate(told)]
     next_one = next((i for i, sight in enumerate(asked) if sight.time >= here.time), len(asked))
     return any(sure[max(0, next_one - 1) : next_one + 1])
-
-
-def _inside(point: np.ndarray, box: np.ndarray) -> bool:
-    return bool(box[0] <= point[0] <= box[2] and box[1] <= point[1] <= box[3])
 
 
 def _fits(lane: Lane, landmarks: np.ndarray, time: float) -> bool:

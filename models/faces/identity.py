@@ -5,7 +5,8 @@ are made of it and averaged over the track: its lightness less the mean (shape o
 the local contrast, which light from elsewhere changes little. Two tracks are compared by the mean of both correlations.
 
 On GRID's ten speakers, three clips of a CREMA-D actor and two portraits (25 tracks): one person's tracks correlate by 0.84 to 0.99,
-different people's by 0.815 at the most, so that 0.865 joins none of them falsely and leaves three in a hundred of the true pairs apart.
+different people's by 0.815 at the most, so that 0.865 joins none of them falsely. In 28 GRID clips cut one after another
+(`benchmarks.tracks`) none of 252 pairs of two people was joined, and 123 of 126 pairs of one person were.
 Those are frontal faces in one light each. It is no face recognition: light from another side, another camera, a turned head, glasses put
 on or a new hairstyle make another identity of one person, and two people who look alike, twins above all, can become one.
 Faces stay in memory for the run that follows them; nothing that could recognise a person is written to disk.

@@ -30,8 +30,8 @@ class Picture(Protocol):
     def time(self) -> Fraction:
         """Seconds on the video's clock."""
 
-    def rgb(self) -> np.ndarray:
-        """uint8 RGB [H, W, 3]."""
+    def rgb(self, quick: bool = False) -> np.ndarray:
+        """uint8 RGB [H, W, 3]; `quick` is good enough to look at."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def marked(pictures: Iterable[Picture]) -> Iterator[Marked]:
     waiting: deque[Marked] = deque()
     small: deque[np.ndarray] = deque(maxlen=2 * WINDOW + 2)
     for count, picture in enumerate(pictures):
-        seen, zoom = _reduced(picture.rgb(), MOST_SIDE)
+        seen, zoom = _reduced(picture.rgb(quick=True), MOST_SIDE)
         waiting.append(Marked(count, float(picture.time), seen, zoom, cut=count == 0))
         small.append(_reduced(seen, SMALL)[0])
         if detector.process_frame(FrameTimecode(count, fps=25.0), small[-1]) and not _flash(list(small)):
