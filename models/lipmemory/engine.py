@@ -31,7 +31,7 @@ NAME = "lipmemory"
 PART = "compact"
 BATCH = 8  # faces a call of the networks
 AHEAD = 6  # pictures on each side that a face's square is averaged over
-HEARD = 750  # frames a call of the audio encoder
+HEARD = 125  # pictures a call of the audio encoder: more save no time, and their maps are large
 EMPHASIS = 1.4  # regression draws movement towards its mean: what is heard is taken this much further from silence
 
 
