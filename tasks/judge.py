@@ -2,7 +2,6 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 from db import ledger
 from infra.telemetry import machine
@@ -12,6 +11,8 @@ from tasks.gate import Kind, Thresholds, Verdict, decide, load_thresholds, weak_
 from tasks.stages import Take, Work, keep
 from tasks.tracks import TrackFile
 from tasks.values import load_score, save_score, score_tree
+
+LOST = 0.05  # seconds of speech that may go unheard
 
 
 def score(work: Work, take: Take) -> None:
@@ -41,7 +42,7 @@ def gate(work: Work, take: Take) -> None:
     stored = ledger.latest_calibration(work.database, take.score.scorer)
     thresholds = Thresholds.from_dict(stored) if stored else load_thresholds()
     take.verdict = strict(decide(take.score, thresholds), take.score) if work.spec["gate"] == "strict" else decide(take.score, thresholds)
-    take.verdict = doubted(take.verdict, work.cast)
+    take.verdict = doubted(take.verdict, work)
     take.take_id = ledger.record_take(work.database, work.lease, _record(work, take), _verdict(take))
 
 
@@ -51,12 +52,17 @@ def _redrawn(work: Work) -> tuple[TrackFile, dict[tuple[int, int], int]]:
     return work.tracks, {(span["first"], span["last"]): span["track"] for span in work.cast["spans"] if span["track"] is not None}
 
 
-def doubted(verdict: Verdict, cast: dict[str, Any] | None) -> Verdict:
-    """A verdict on a re-dub whose speaker was guessed: a person should look, however well the lips agree."""
-    if not cast or not cast["ambiguous"]:
+def doubted(verdict: Verdict, work: Work) -> Verdict:
+    """A verdict on a re-dub whose speaker was guessed, or of whose words some are not heard: a person should look, whatever the score."""
+    reasons = []
+    if work.cast and work.cast["ambiguous"]:
+        reasons.append(f"who speaks is not certain: {work.cast['ambiguous']}")
+    if work.speech and work.speech.lost > LOST:
+        reasons.append(f"{work.speech.lost:.2f} s of the speech do not go into the video's length and are not heard")
+    if not reasons:
         return verdict
     found: Kind = "flag" if verdict.verdict == "pass" else verdict.verdict
-    return dataclasses.replace(verdict, verdict=found, reasons=(*verdict.reasons, f"who speaks is not certain: {cast['ambiguous']}"))
+    return dataclasses.replace(verdict, verdict=found, reasons=(*verdict.reasons, *reasons))
 
 
 def strict(verdict: Verdict, score: SyncScore) -> Verdict:

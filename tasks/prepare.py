@@ -1,5 +1,7 @@
 """Speech and portrait of a job, made or fetched: what motion and render stand on."""
 
+from dataclasses import replace
+
 from infra.version import source_hash
 from models.types import Portrait
 from tasks.scripts import from_text, read_script
@@ -32,10 +34,11 @@ def make_speech(work: Work) -> SpeechTrack:
     if "video" not in work.inputs:
         return found
     from infra.video import inspect
-
     from tasks.speech.fit import fitted
 
-    return fitted(found, inspect(work.inputs["video"]).seconds, work.spec["dubbing"]["length"])[0]
+    mode = work.spec["dubbing"]["length"]
+    track, fits = fitted(found, inspect(work.inputs["video"]).seconds, mode)
+    return replace(track, lost=sum(fit.lost for fit in fits) if mode == "fit" else 0.0)
 
 
 def spoken(work: Work) -> SpeechTrack:

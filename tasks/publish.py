@@ -11,6 +11,11 @@ from tasks.judge import weights_of
 from tasks.stages import Take, Work
 from tasks.values import score_tree
 
+NEXT = {
+    "portrait": "Look at the take in the report. Change seed, voice or portrait and run again, or take the video from the report as it is.",
+    "video": "Look at the take in the report. Say which face speaks (face), change script or length and run again, or take the video from the report as it is.",
+}
+
 
 def deliver(work: Work, take: Take) -> None:
     """Put the take at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes."""
@@ -60,7 +65,7 @@ def flagged(work: Work) -> dict[str, Any]:
         "code": f"gate.{best.verdict.verdict}",
         "message": f"{len(work.takes)} take(s) fell short; the best is take {best.number}: {reasons}",
         "job": work.name,
-        "next_step": "Look at the take in the report. Change seed, voice or portrait and run again, or take the video from the report as it is.",
+        "next_step": NEXT["video" if "video" in work.inputs else "portrait"],
         "best_take": best.number,
     }
 

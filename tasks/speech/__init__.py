@@ -25,12 +25,14 @@ class SpeechTrack:
     """Speech for the engines, and the sound that is delivered with the picture: mono int16 [samples] at `rate`.
 
     wanted: the slots of a timed script as it was written, one for each of the speech's cues; empty where no times were given.
+    lost: seconds of speech that do not go into the picture's length and are not heard, though nobody asked for that.
     """
 
     speech: Speech
     sound: Wave
     rate: int
     wanted: tuple[Cue, ...] = ()
+    lost: float = 0.0
 
     def write(self, path: Path) -> None:
         """The delivered sound as WAV."""
