@@ -37,7 +37,7 @@ def make_speech(work: Work) -> SpeechTrack:
     from tasks.speech.fit import fitted
 
     mode = work.spec["dubbing"]["length"]
-    track, fits = fitted(found, inspect(work.inputs["video"]).seconds, mode)
+    track, fits = fitted(found, inspect(work.inputs["video"]).seconds, mode, fill="audio" not in work.inputs)
     return replace(track, lost=sum(fit.lost for fit in fits) if mode == "fit" else 0.0)
 
 

@@ -79,13 +79,14 @@ class CueFit:
 
 
 def fitted(
-    track: SpeechTrack, seconds: float, mode: Mode, *, slowest: float = SLOWEST, fastest: float = FASTEST
+    track: SpeechTrack, seconds: float, mode: Mode, *, slowest: float = SLOWEST, fastest: float = FASTEST, fill: bool = True
 ) -> tuple[SpeechTrack, tuple[CueFit, ...]]:
     """Speech for a picture of `seconds`, and what was done with each cue (one for the whole of a recording).
 
     `fit` stretches within slowest..fastest and `cut` stretches nothing; both give a track of exactly `seconds`, round(seconds * rate)
     samples, and cut off with a short fade what goes past it. `cut` also ends a cue where the next one begins. `hold` stretches
     nothing either; its track is longer than the picture where speech runs over, and the last picture is to be held for the difference.
+    fill: speech without slots that is shorter than the picture is spread over it; a recording, whose times somebody chose, is not.
 
     Raises InputError where nothing would be heard, ValueError for an unknown mode or bounds that do not enclose 1.
     """
@@ -94,7 +95,7 @@ def fitted(
     if not isfinite(seconds) or seconds <= 0:
         raise InputError(f"a picture of {seconds} s holds no speech", code="input.length", next_step="Give a video with a picture that lasts.")
     samples = round(seconds * track.rate)
-    lines = _timed(track, samples, mode, fastest) if track.wanted else (_whole(track, samples, mode, slowest, fastest),)
+    lines = _timed(track, samples, mode, fastest) if track.wanted else (_whole(track, samples, mode, slowest if fill else 1.0, fastest),)
     fits = _told(track, lines, samples, fastest)
     if not any(fit.ends > fit.begins for fit in fits):
         raise InputError(f"nobody speaks within the picture's {seconds:.2f} s", code="input.length", next_step="Give the script that belongs to this video, or use `length: hold`.")
@@ -130,6 +131,8 @@ def _whole(track: SpeechTrack, samples: int, mode: Mode, slowest: float, fastest
     if mode != "fit":
         return _line(spans, 0, *_squeezed(spans, None, track.rate, fastest), samples if mode == "cut" else None, track.rate)
     room = sum(span.samples for span in spans)
+    if room <= samples and slowest == 1:
+        return _line(spans, 0, [float(span.samples) for span in spans], 1.0, samples, track.rate)
     lengths, rate = _squeezed(spans, samples, track.rate, fastest) if room > samples else _filled(spans, samples - room, slowest)
     return _line(spans, 0, lengths, rate, samples, track.rate)
 
