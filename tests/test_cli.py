@@ -99,3 +99,23 @@ def test_a_missing_ffmpeg_is_told_by_the_doctor_and_before_a_run(tmp_path: Path,
     row = next(row for row in json.loads(done.stdout)["checks"] if row["name"] == "ffmpeg")
     assert row["ok"] is False and row["fix"]
     assert done.returncode == 4
+
+
+def test_score_tells_of_each_track_and_draws_it(tmp_path: Path, home: Path) -> None:
+    from fractions import Fraction
+
+    import numpy as np
+
+    from infra.media import VideoWriter
+    from scene_cases import portrait
+
+    path, chart = tmp_path / "two.mp4", tmp_path / "two.svg"
+    frame = np.hstack([portrait("astronaut_collins.png", 300, 300), portrait("grace_hopper.jpg", 300, 360)[:300]])
+    with VideoWriter(path, 600, 300, Fraction(25), None) as out:
+        for _ in range(25):
+            out.write(frame)
+    done = run("score", str(path), "--chart", str(chart), "--json", home=home)
+    told = json.loads(done.stdout)
+    assert done.returncode == 0 and told["verdict"] == "unscorable" and len(told["tracks"]) == 2
+    assert {(t["reason"], t["verdict"], t["usable"]) for t in told["tracks"]} == {("there is no sound", "unscorable", 25)}
+    assert chart.read_text().count("there is no sound") == 2

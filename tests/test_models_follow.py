@@ -14,6 +14,7 @@ import pytest
 from infra.errors import InputError
 from infra.media import iter_frames
 from models.faces import follow as follow_module
+from models.faces import limits
 from models.faces.crop import Square, face_square
 from models.faces.follow import Followed, Lane, Sight
 from models.faces.mesh import FaceMesh
@@ -291,3 +292,15 @@ def test_a_damaged_file_is_named_and_a_failed_one_leaves_nothing(tmp_path: Path)
     with pytest.raises(RuntimeError):
         follow(failing(), tmp_path / "never.tracks")
     assert not list(tmp_path.glob("*never*"))
+
+
+def test_limits_have_a_way_back() -> None:
+    """A face that was beyond a limit must come back further than where it went beyond."""
+    free = {"yaw": 5.0, "side": 100.0, "cut": False, "hidden": False, "before": ""}
+    cases = [
+        ({}, ""), ({"yaw": -28.0}, "turned"), ({"yaw": 26.0}, ""), ({"yaw": 26.0, "before": "turned"}, "turned"), ({"yaw": 20.0, "before": "turned"}, ""),
+        ({"side": 47.0}, "small"), ({"side": 50.0}, ""), ({"side": 50.0, "before": "small"}, "small"), ({"side": 54.0, "before": "small"}, ""),
+        ({"hidden": True}, "covered"), ({"cut": True, "hidden": True, "yaw": 80.0}, "cut off"),
+    ]  # fmt: skip
+    for given, why in cases:
+        assert limits.beyond(**(free | given)) == why, given  # type: ignore[arg-type]
