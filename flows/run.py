@@ -91,7 +91,7 @@ def _work(database: Database, batch_id: int, settings: Settings, watcher: Watche
     ffmpeg_works()
     watcher.phase("loading the engine and starting the conductor")
     server = OwnServer(settings).start()
-    _warm()
+    _warm(_engines(database, batch_id))
     server.wait()
     before = _takes(database, batch_id)
     with progress.listening(watcher.step):
@@ -99,12 +99,19 @@ def _work(database: Database, batch_id: int, settings: Settings, watcher: Watche
     return _takes(database, batch_id) - before
 
 
-def _warm() -> None:
+def _engines(database: Database, batch_id: int) -> set[tuple[str, str]]:
+    """What the batch's jobs that can work are rendered by."""
+    jobs = queries.report(database, batch_id)["jobs"]
+    return {(job["engine"], job["preset"]) for job in jobs if not (job["spec"] or {}).get("fault")}
+
+
+def _warm(engines: set[tuple[str, str]]) -> None:
     """Import the heavy parts and load the weights while the server starts."""
     from tasks.engines import engine
     from tasks.score import SyncScorer
 
-    engine("avct", "compact")
+    for name, preset in engines:
+        engine(name, preset)
     SyncScorer.load()
 
 
