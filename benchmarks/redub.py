@@ -87,7 +87,7 @@ def make(film: Path, folder: Path, watch: Stopwatch) -> int:
             spans = plan_spans(tracks, cast.tracks, None)
             find_references(film, tracks, spans, folder / "references.npz", settings.max_takes)
         with watch.measure("render"):
-            made = dub(Film(film, tracks, spans, folder / "references.npz"), track, folder / "dub.mp4", settings, LipMemoryEngine.load(), language="en-US")
+            made = dub(Film(film, tracks, spans, folder / "references.npz"), track, folder / "dub.mp4", settings, LipMemoryEngine.load(), language="en-US", notes=[])
             count = max(made)
         with watch.measure("score"):
             found = score_dubbed(folder / "dub.mp4", tracks, {(span.first, span.last): span.track for span in spans if span.track is not None})

@@ -120,14 +120,22 @@ def render(work: Work, take: Take) -> None:
     }
     sources = work.sources("video", "speech", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
-    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, emphasis, path))
+    left: list[list[str]] = []
+    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: left.append(_write(work, take, emphasis, path)))
+    video = take.made["render"].sha256
+
+    def say(path: Path) -> None:
+        """What the writer could not keep of the source; a render whose words were lost with its process is made once more for them."""
+        save_tree(path, {"notes": left[0] if left else _write(work, take, emphasis, work.folder / "again.mp4")})
+
+    kept = load_tree(keep(work, "kept", "kept.json", asks, ((video, "render"),), say).path)
     take.parameters = {"reference": take.number, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
-    take.notes = (*take.notes, *work.cast["notes"])
+    take.notes = (*kept["notes"], *work.cast["notes"])
     progress.tell(work.name, "render", work.tracks.frames, work.tracks.frames)
 
 
-def _write(work: Work, take: Take, emphasis: float, path: Path) -> None:
+def _write(work: Work, take: Take, emphasis: float, path: Path) -> list[str]:
     assert work.tracks is not None and work.cast is not None and work.speech is not None
     total = max(work.tracks.frames, 1)
     windows: list[tuple[int, int, float]] = []
@@ -145,7 +153,8 @@ def _write(work: Work, take: Take, emphasis: float, path: Path) -> None:
             now = time.perf_counter()
             windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
             started = now
-    take.windows, take.notes = tuple(windows), (*take.notes, *notes)
+    take.windows = tuple(windows)
+    return notes
 
 
 @dataclass(frozen=True)
@@ -160,7 +169,7 @@ class Film:
 
 def dub(
     film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipMemoryEngine, *, language: str, rung: int = 0,
-    emphasis: float = EMPHASIS, notes: list[str] | None = None, hold: bool = False, keep_original: bool = False,
+    emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False,
 ) -> Iterator[int]:  # fmt: skip
     """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
 
@@ -181,8 +190,7 @@ def dub(
             out.write(picture)
             yield number
     sound.unlink()
-    if notes is not None:
-        notes += writer.notes
+    notes += writer.notes
 
 
 def _held(several: Iterator[Picture], facts: VideoFacts, seconds: float) -> Iterator[Picture]:

@@ -17,10 +17,11 @@ from sqlalchemy import func, select
 from db import tables as t
 from db.lineage import lineage
 from db.session import open_database
-from flow_cases import COLLINS, HOPPER, ROOT, Watched, command, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
+from flow_cases import HOPPER, ROOT, Watched, command, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
 from flows.run import run_manifest
 from infra.settings import Settings
 from infra.store import sha256_of
+from redub_cases import scene, without
 from tasks.manifest import load_manifest
 
 RECORDING = ROOT / "demo" / "recordings" / "mission.en-GB.flac"
@@ -143,12 +144,12 @@ def home_fixture() -> Iterator[Path]:
 
 def test_a_killed_run_started_again_ends_every_job_once(tmp_path: Path, home: Path) -> None:
     """P1: SIGKILL to the whole command at seeded points (rows in the ledger), three times; the fourth run is left alone."""
-    jobs = [{"title": "one", "text": "Good morning."}, {"title": "two", "text": "Good night.", "portrait": str(COLLINS)}]
-    path = write_manifest(tmp_path, jobs, batch="killed")
+    film = scene(tmp_path / "film.mp4", without(lambda number: number == 25))
+    path = write_manifest(tmp_path, [{"title": "one", "text": "Good morning."}, {"title": "two", "text": "Good night.", "video": str(film)}], batch="killed")
     patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9"}  # three kills of one job would set it aside, to be tried again by the next run
     known = {**os.environ, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **patient}
     draw = random.Random(20261123)
-    for rows in sorted(draw.sample(range(0, 8), 3)):
+    for rows in sorted(draw.sample(range(0, 11), 3)):
         process = subprocess.Popen(command("run", str(path)), env=known, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         kill_when(process, home, rows, draw.uniform(0.0, 1.5))
     last = run("run", str(path), "--json", home=home, **patient)
