@@ -1,5 +1,7 @@
 """What the tests of plans and flows share: a home folder of their own, small manifests, a watcher that remembers, subprocesses."""
 
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -51,12 +53,27 @@ def new_home() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@functools.cache
+def prefect_home() -> Path:
+    """Where this process's Prefect server keeps its things: it reads its settings once, whichever test comes first."""
+    folder = Path(tempfile.mkdtemp(prefix="dubwright-prefect-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """A process's environment with a home folder of its own, in which its Prefect server keeps its things too."""
+    known = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
+    return {**known, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
+
+
 @pytest.fixture(scope="module")
 def settings() -> Iterator[Settings]:
     """Settings with an empty home folder, for this process and its children."""
     before = dict(os.environ)
     with new_home() as home:
         os.environ["DUBWRIGHT_HOME"] = str(home)
+        os.environ["PREFECT_HOME"] = str(prefect_home())
         get_settings.cache_clear()
         from flows.conductor import configure
 
@@ -80,10 +97,9 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, str(ROOT / "cli.py"), *arguments]
 
 
-def run(*arguments: str, home: Path, timeout: float = 420, **environment: str) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, home: Path, timeout: float = 420, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command to its end, with a home folder."""
-    known = {**os.environ, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.run(command(*arguments), env=known, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command(*arguments), env=environment(home, **more), capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def videos(folder: Path) -> list[str]:

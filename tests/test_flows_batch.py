@@ -1,6 +1,5 @@
 """Batches through the real engine, ledger and conductor: broken inputs (P5), repeats (P13), lineage (P14), kills (P1)."""
 
-import os
 import random
 import signal
 import subprocess
@@ -17,7 +16,7 @@ from sqlalchemy import func, select
 from db import tables as t
 from db.lineage import lineage
 from db.session import open_database
-from flow_cases import HOPPER, ROOT, Watched, command, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
+from flow_cases import HOPPER, ROOT, Watched, command, environment, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
 from flows.run import run_manifest
 from infra.settings import Settings
 from infra.store import sha256_of
@@ -147,7 +146,7 @@ def test_a_killed_run_started_again_ends_every_job_once(tmp_path: Path, home: Pa
     film = scene(tmp_path / "film.mp4", without(lambda number: number == 25))
     path = write_manifest(tmp_path, [{"title": "one", "text": "Good morning."}, {"title": "two", "text": "Good night.", "video": str(film)}], batch="killed")
     patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9"}  # three kills of one job would set it aside, to be tried again by the next run
-    known = {**os.environ, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **patient}
+    known = environment(home, **patient)
     draw = random.Random(20261123)
     for rows in sorted(draw.sample(range(0, 11), 3)):
         process = subprocess.Popen(command("run", str(path)), env=known, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
