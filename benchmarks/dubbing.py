@@ -86,8 +86,7 @@ def run(short: int = SHORT, long: int = LONG) -> dict[str, Any]:
 
 
 def _child(film: Path, sound: Path, out: Path) -> None:
-    from infra.dub import DubWriter
-    from infra.video import pictures
+    from infra.video import DubWriter, pictures
 
     began = time.monotonic()
     with DubWriter(out, film, sound, language="es-ES", crf=30, preset="ultrafast", threads=1) as writer:

@@ -22,13 +22,13 @@ from infra.settings import get_settings
 from infra.telemetry import Stopwatch
 from infra.video import inspect, pictures
 from models.lipmemory.engine import LipMemoryEngine
-from tasks.cast import choose
-from tasks.redub import Film, dub
-from tasks.references import find_references
-from tasks.score_dub import score_dubbed
-from tasks.spans import plan_spans
+from tasks.dubbing.cast import choose
+from tasks.dubbing.redub import Film, dub
+from tasks.dubbing.references import find_references
+from tasks.dubbing.score import score_dubbed
+from tasks.dubbing.spans import plan_spans
+from tasks.dubbing.tracks import TrackFile, follow
 from tasks.speech.fit import fitted
-from tasks.tracks import TrackFile, follow
 
 WIDTH, HEIGHT = 360, 288
 ROUNDS, SECONDS = 3, 12.0

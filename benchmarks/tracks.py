@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import rows
 from infra.media import iter_frames
-from tasks.tracks import TrackFile, follow
+from tasks.dubbing.tracks import TrackFile, follow
 
 GRID = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "grid"
 ROUNDS = 5

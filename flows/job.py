@@ -67,7 +67,8 @@ def _seen(work: Work, error: BaseException) -> dict[str, str]:
 
 
 def _run(work: Work) -> str:
-    from tasks import prepare, publish, redub
+    from tasks import prepare, publish
+    from tasks.dubbing import redub
     from tasks.ingest import ingest
     from tasks.judge import gate, score
     from tasks.motion import move, next_take

@@ -7,9 +7,9 @@ from db import ledger
 from infra.telemetry import machine
 from infra.version import code_version, source_hash
 from models.types import SyncScore
+from tasks.dubbing.tracks import TrackFile
 from tasks.gate import Kind, Thresholds, Verdict, decide, load_thresholds, weak_stretches
 from tasks.stages import Take, Work, keep
-from tasks.tracks import TrackFile
 from tasks.values import load_score, save_score, score_tree
 
 LOST = 0.05  # seconds of speech that may go unheard
@@ -18,12 +18,12 @@ LOST = 0.05  # seconds of speech that may go unheard
 def score(work: Work, take: Take) -> None:
     """Fill the take's score, from the encoded file. Raises MediaError."""
     from models import checkpoints
+    from tasks.dubbing.score import score_dubbed
     from tasks.score import score_video
-    from tasks.score_dub import score_dubbed
 
     video, dubbed = take.made["render"], "video" in work.inputs
     asks = {
-        "code": source_hash("models/syncnet", "models/faces", "tasks/score.py", "tasks/score_dub.py", "tasks/values.py", "infra/media.py", "infra/video.py"),
+        "code": source_hash("models/syncnet", "models/faces", "tasks/score.py", "tasks/dubbing/score.py", "tasks/values.py", "infra/media.py", "infra/video"),
         "scorer": checkpoints.sha256("syncnet", "compact"),
         "video": video.sha256,
         "tracks": work.made["cast"].sha256 if dubbed else None,

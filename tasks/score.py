@@ -23,9 +23,9 @@ from models.faces.mesh import FaceMesh
 from models.syncnet.network import FRAMES
 from models.syncnet.scorer import CHUNK, SHORTEST, SyncScorer, unscorable
 from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, SyncScore
+from tasks.dubbing.tracks import Face, TrackFile
+from tasks.dubbing.tracks import follow as follow_faces
 from tasks.speech.activity import voice_activity
-from tasks.tracks import Face, TrackFile
-from tasks.tracks import follow as follow_faces
 
 SIDE = 400  # pixels of the longer side that landmarks are looked for at
 REACH = 6  # frames on each side that a mouth square is averaged over

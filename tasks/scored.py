@@ -7,10 +7,10 @@ from typing import Any
 
 from infra.video import pictures
 from tasks.charts import HIGH, WIDE, curve_of
+from tasks.dubbing.tracks import TrackFile, follow
 from tasks.gate import Thresholds, decide, load_thresholds
 from tasks.report import TEMPLATES, levels_of
 from tasks.score import score_tracks
-from tasks.tracks import TrackFile, follow
 from tasks.values import score_tree
 
 HEADING, EDGE = 26, 16  # pixels above each curve, and about all

@@ -17,8 +17,8 @@ from infra.errors import ObjectMissing, StaleToken
 from infra.settings import Settings
 from models.types import Motion, Portrait, SyncScore
 from tasks import progress
+from tasks.dubbing.tracks import TrackFile
 from tasks.speech import SpeechTrack
-from tasks.tracks import TrackFile
 
 
 @dataclass(frozen=True)

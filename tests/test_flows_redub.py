@@ -18,13 +18,13 @@ from infra.settings import Settings
 from infra.video import Picture, pictures
 from models.lipmemory.engine import LipMemoryEngine
 from redub_cases import COUNT, WIDTH, scene, without
+from tasks.dubbing.redub import Redrawn
+from tasks.dubbing.references import References, find_references
+from tasks.dubbing.spans import plan_spans, strengths
+from tasks.dubbing.tracks import TrackFile, follow
 from tasks.manifest import load_manifest
-from tasks.redub import Redrawn
-from tasks.references import References, find_references
 from tasks.scripts import from_text
-from tasks.spans import plan_spans, strengths
 from tasks.speech import synthesise
-from tasks.tracks import TrackFile, follow
 
 TEXT = "Good evening, my friends."
 
@@ -160,8 +160,8 @@ def test_nothing_changes_outside_the_redrawn_face(tmp_path: Path) -> None:
 
 
 def test_lips_come_and_go_softly_within_a_shot() -> None:
-    from tasks.spans import Span
-    from tasks.tracks import Shot
+    from tasks.dubbing.spans import Span
+    from tasks.dubbing.tracks import Shot
 
     spans = [Span(0, 10, 1), Span(10, 11, None, "no face"), Span(11, 30, 1), Span(30, 40, None, "turned")]
     found = strengths(spans, [Shot(0, 40)], 25.0)

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra.dub import DubWriter
 from infra.errors import MediaError
-from infra.kept import language_code
 from infra.media import ffmpeg
-from infra.video import inspect, pictures
+from infra.video import DubWriter, inspect, pictures
+from infra.video.kept import language_code
 from video_cases import clicks, dubbed, film, heard, late, packets, planes, run, shown
 
 FLASHES = (10, 37, 61)

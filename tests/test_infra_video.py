@@ -10,8 +10,9 @@ import pytest
 
 from infra.errors import MediaError
 from infra.media import write_wav
-from infra.picture import Colour, Picture
-from infra.video import inspect, pictures, rising
+from infra.video import inspect, pictures
+from infra.video.picture import Colour, Picture
+from infra.video.source import rising
 from video_cases import dubbed, film, planes, run, shown
 
 

@@ -19,7 +19,7 @@ from models.faces.crop import Square, face_square
 from models.faces.follow import Followed, Lane, Sight
 from models.faces.mesh import FaceMesh
 from scene_cases import ROOM, Still, Turner, filmed, portrait, shifted, swaying, wall
-from tasks.tracks import TrackFile, TrackWriter, follow
+from tasks.dubbing.tracks import TrackFile, TrackWriter, follow
 
 
 def tracked(frames: Iterable[np.ndarray], folder: Path, fps: int = 25) -> TrackFile:

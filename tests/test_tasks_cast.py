@@ -14,9 +14,9 @@ from infra.media import VideoWriter, iter_frames, probe, read_audio, write_wav
 from infra.video import pictures
 from models.syncnet.scorer import unscorable
 from models.types import SyncScore
-from tasks.cast import Cast, Wish, by_sound, choose
+from tasks.dubbing.cast import Cast, Wish, by_sound, choose
+from tasks.dubbing.tracks import Track, TrackFile, follow
 from tasks.score import score_tracks
-from tasks.tracks import Track, TrackFile, follow
 
 PORTRAITS = Path(__file__).resolve().parent.parent / "demo" / "portraits"
 

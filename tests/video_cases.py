@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.dub import DubWriter
 from infra.media import ffmpeg, write_wav
-from infra.video import pictures
+from infra.video import DubWriter, pictures
 
 
 def run(*arguments: str | Path) -> bytes:

@@ -5,7 +5,7 @@ small one, and small faces are seen. New faces are searched for a few times a se
 pictures since the last search, so that it begins where it came into sight. Landmarks are as the mesh gives them, since lips move;
 squares are steadied over half a second. A picture without the face is a gap: the track goes on after it, for up to a second.
 
-What this is not for: telling who somebody is (models/faces/identity.py), choosing who speaks (tasks/cast.py).
+What this is not for: telling who somebody is (models/faces/identity.py), choosing who speaks (tasks/dubbing/cast.py).
 """
 
 from collections import deque

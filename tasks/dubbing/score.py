@@ -9,8 +9,8 @@ from infra.video import pictures
 from models.faces.crop import Square
 from models.faces.mesh import FaceMesh
 from models.types import SyncScore
+from tasks.dubbing.tracks import Face, TrackFile
 from tasks.score import Place, follow, heard_in, mouth_place, on_clock, score_seen
-from tasks.tracks import Face, TrackFile
 
 AROUND = 1.15  # how much of a picture is searched for a face: its square, grown
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from infra.errors import MediaError
 from infra.media import LONGEST_SECONDS, open_media, packets_of
-from infra.picture import FULL, LIMITED, UNTAGGED, WEIGHTS, Colour, Picture, exactly, plane_view
+from infra.video.picture import FULL, LIMITED, UNTAGGED, WEIGHTS, Colour, Picture, exactly, plane_view
 
 LARGEST_SIDE = 4096
 TELL_LENGTH = ("mov", "matroska", "flv", "avi", "asf")  # formats that store how long they are; for others it is an estimate

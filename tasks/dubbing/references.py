@@ -11,13 +11,13 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from infra.video import pictures
 
+from infra.video import pictures
 from models.avct.keypoints import from_landmarks, mouth_opening
 from models.faces.crop import face_square
 from models.lipmemory.compose import Reference, reference_of
-from tasks.spans import Span
-from tasks.tracks import Face, TrackFile
+from tasks.dubbing.spans import Span
+from tasks.dubbing.tracks import Face, TrackFile
 
 APART = 0.5  # seconds between the references of a track
 TURNED = 0.004  # openings of the mouth, in widths of the face, that a degree of yaw weighs

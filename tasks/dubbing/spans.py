@@ -7,7 +7,7 @@ from itertools import groupby
 import numpy as np
 
 from models.types import ROW_RATE
-from tasks.tracks import Face, Shot, TrackFile
+from tasks.dubbing.tracks import Face, Shot, TrackFile
 
 FADE = 0.12  # seconds in which redrawn lips come and go where the same shot goes on without them
 NEAR = 0.25  # seconds about a shot in which a voice counts as heard in it

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Any
 
 from infra.errors import DiskFull, MediaError
-from infra.kept import Kept, encoded_sound, language_code
 from infra.media import decoded, open_media
-from infra.picture import Picture
-from infra.picture_track import PictureTrack, ticks_per_second
-from infra.video import inspect
+from infra.video.kept import Kept, encoded_sound, language_code
+from infra.video.picture import Picture
+from infra.video.picture_track import PictureTrack, ticks_per_second
+from infra.video.source import inspect
 
 AHEAD = Fraction(1, 2)  # seconds that sound is muxed before the picture
 

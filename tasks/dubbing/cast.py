@@ -16,8 +16,8 @@ from infra.errors import InputError
 from infra.video import inspect, pictures
 from models.faces.identity import Likeness, alike
 from models.types import SyncScore
+from tasks.dubbing.tracks import Face, Track, TrackFile
 from tasks.score import score_tracks
-from tasks.tracks import Face, Track, TrackFile
 
 # Measured on 19 GRID clips of 3 s, ten speakers, each clip's lips against each other speaker's sound (288 pairs, both speaking): 252 speakers
 # chosen, none wrongly, 36 left open (the best guess is right in 35 of them); a voice from off screen was given to one of two people in

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.media import open_media, packets_of
-from infra.sps import picture_set_number, sequence
-from infra.video import VideoFacts, picture_stream
+from infra.video.source import VideoFacts, picture_stream
+from infra.video.sps import picture_set_number, sequence
 
 SLICE, IDR, SPS, PPS = 1, 5, 7, 8  # nal_unit_type, H.264 table 7-1
 MOST_SETS = 32

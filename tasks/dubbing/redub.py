@@ -16,34 +16,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infra.dub import DubWriter
 from infra.settings import Settings
 from infra.version import source_hash
-from infra.video import Picture, VideoFacts, inspect, pictures
+from infra.video import DubWriter, Picture, VideoFacts, inspect, pictures
 from models import checkpoints
 from models.ahead import ahead
 from models.lipmemory.compose import Reference
 from models.lipmemory.engine import BATCH, EMPHASIS, LipMemoryEngine, Seen
 from models.types import Speech
 from tasks import progress
-from tasks.cast import Wish, choose
+from tasks.dubbing.cast import Wish, choose
+from tasks.dubbing.references import References, find_references
+from tasks.dubbing.spans import QUIET, Span, plan_spans, strengths, told
+from tasks.dubbing.tracks import Face, TrackFile, follow
 from tasks.engines import engine
-from tasks.references import References, find_references
-from tasks.spans import QUIET, Span, plan_spans, strengths, told
 from tasks.speech import SpeechTrack
 from tasks.stages import Take, Work, keep
-from tasks.tracks import Face, TrackFile, follow
 from tasks.values import load_tree, save_tree
 
 WINDOW = 250  # pictures that the ledger counts as one window
 STRONGER = 1.3  # how much more emphasis the second take's lips have than the first one's
-CODE = ("models/lipmemory", "models/faces", "kernels", "infra/video.py", "infra/dub.py", "tasks/redub.py", "tasks/spans.py", "tasks/references.py")
+CODE = ("models/lipmemory", "models/faces", "kernels", "infra/video", "tasks/dubbing")
 
 
 def track(work: Work) -> None:
     """Fill the job's shots and face tracks. Raises MediaError."""
     video = work.inputs["video"]
-    asks = {"code": source_hash("models/faces", "tasks/tracks.py", "infra/video.py"), "video": work.spec["inputs"]["video"]["sha256"]}
+    asks = {"code": source_hash("models/faces", "tasks/dubbing/tracks.py", "infra/video"), "video": work.spec["inputs"]["video"]["sha256"]}
     work.made["tracks"] = keep(work, "tracks", "tracks.bin", asks, work.sources("video"), lambda path: follow(_told(work, "tracks", video), path))
     work.tracks = TrackFile.open(work.made["tracks"].path)
 
@@ -60,7 +59,7 @@ def cast(work: Work) -> None:
     """Fill the job's cast: which face speaks, what becomes of every picture, and each speaking track's references. Raises InputError."""
     assert work.tracks is not None and work.speech is not None
     asks = {
-        "code": source_hash(*CODE, "tasks/cast.py", "tasks/tracks.py", "models/syncnet"),
+        "code": source_hash(*CODE, "models/syncnet"),
         "scorer": checkpoints.sha256("syncnet", "compact"),
         "tracks": work.made["tracks"].sha256,
         "face": work.spec["dubbing"]["face"],

@@ -11,9 +11,9 @@ from math import lcm
 from pathlib import Path
 from typing import Any
 
-from infra.groups import CannotCopy, Group, Plan, copied, held_by, plan
-from infra.picture import Picture
-from infra.video import VideoFacts
+from infra.video.groups import CannotCopy, Group, Plan, copied, held_by, plan
+from infra.video.picture import Picture
+from infra.video.source import VideoFacts
 
 FINEST_TICK = 2**31 - 1  # of an MP4 track, by its muxer
 COARSEST_TICK = 10_000
