@@ -49,9 +49,9 @@ def _lips(grid: Path, engine: LipMemoryEngine, slots: list[int], wave: np.ndarra
     with FaceMesh() as mesh:
         square = face_square(mesh(frame)[0])
     face = cut(frame, square, engine.size)
-    tensor = torch.from_numpy(face[..., ::-1].copy()).permute(2, 0, 1)[None].float() / 127.5 - 1
-    mels = torch.from_numpy(chunks(levelled(wave), np.arange(10, 60) / FRAME_RATE))[:, None]
-    made = held(engine.renderer, tensor, tensor, mels, slots, GAIN).flip(1).permute(0, 2, 3, 1).numpy()
+    tensor = torch.from_numpy(face[..., ::-1].copy()).to(engine.device).permute(2, 0, 1)[None].float() / 127.5 - 1
+    mels = torch.from_numpy(chunks(levelled(wave), np.arange(10, 60) / FRAME_RATE))[:, None].to(engine.device)
+    made = held(engine.renderer, tensor, tensor, mels, slots, GAIN).flip(1).permute(0, 2, 3, 1).cpu().numpy()
     mouths = np.clip((made[:, -engine.size // 2 :, engine.size // 4 : -engine.size // 4] + 1) * 127.5, 0, 255).astype(np.uint8)
     return np.stack([cv2.resize(mouth, (CELL - 4, CELL - 4), interpolation=cv2.INTER_CUBIC) for mouth in mouths])
 

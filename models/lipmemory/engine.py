@@ -19,6 +19,7 @@ from models.avct.idle import speaking_at
 from models.avct.keypoints import from_landmarks, mouth_opening
 from models.avct.layers import fuse
 from models.corpus import smooth
+from models.device import best_device
 from models.faces.crop import Square, cut, face_square
 from models.lipmemory.align import rigid, similarity
 from models.lipmemory.compose import Drawn, Patch, Reference, pasted, patch_of, reference_of, seen_reference
@@ -51,9 +52,9 @@ class LipMemoryEngine:
     """Preset `compact`, ready to render. Get it by `load`; it is not safe to share between threads."""
 
     def __init__(self, renderer: Renderer, weights: tuple[str, ...] = ()) -> None:
-        self.renderer, self.weights = renderer.eval(), weights
+        self.renderer, self.weights, self.device = renderer.eval(), weights, best_device()
         fuse(self.renderer)
-        self.renderer.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.renderer.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.size = renderer.config.size
 
     @classmethod
@@ -79,11 +80,12 @@ class LipMemoryEngine:
         emphasis: how much further from silence than heard.
         """
         gain = gain_of(speech.wave)
-        speaking = torch.from_numpy(speaking_at(speech.activity, times)).float()[:, None]
-        rest = self.renderer.hear(torch.full((1, 1, BANDS, CHUNK), -REACH))
+        speaking = torch.from_numpy(speaking_at(speech.activity, times)).float()[:, None].to(self.device)
+        rest = self.renderer.hear(torch.full((1, 1, BANDS, CHUNK), -REACH, device=self.device))
         for first in range(0, len(times), HEARD):
             share = speaking[first : first + HEARD]
-            told = self.renderer.hear(torch.from_numpy(chunks(speech.wave, times[first : first + HEARD], gain))[:, None]) if share.any() else rest
+            heard = torch.from_numpy(chunks(speech.wave, times[first : first + HEARD], gain))[:, None].to(self.device)
+            told = self.renderer.hear(heard) if share.any() else rest
             yield from (rest + emphasis * share * (told - rest)).split(1)
 
     def frames(
@@ -113,15 +115,20 @@ class LipMemoryEngine:
         """Lower faces drawn for fused features [N, C] of as many faces that are there."""
         placed = [_placed(seen) for seen in faces]
         changes = [similarity(rigid(marks)[None], rigid(reference.landmarks)[None])[0] for marks, _, reference in placed]
-        target = _tensor([cut(seen.picture, square, self.size) for seen, (_, square, _) in zip(faces, placed, strict=True)])
-        before = _tensor([seen_reference(ref, square, change, self.size) for (_, square, ref), change in zip(placed, changes, strict=True)])
+        target = self._tensor([cut(seen.picture, square, self.size) for seen, (_, square, _) in zip(faces, placed, strict=True)])
+        before = self._tensor([seen_reference(ref, square, change, self.size) for (_, square, ref), change in zip(placed, changes, strict=True)])
         made = self.renderer.draw(fused, self.renderer.look(target, before), before)
-        painted = (made.painted.flip(1).permute(0, 2, 3, 1).numpy() + 1) / 2
+        painted = (made.painted.flip(1).permute(0, 2, 3, 1).cpu().numpy() + 1) / 2
         drawn = [Drawn(picture) for picture in painted]
         if made.alpha is not None and made.flow is not None:
-            drawn = [Drawn(*parts) for parts in zip(painted, made.alpha[:, 0].numpy(), made.flow.numpy(), strict=True)]
+            drawn = [Drawn(*parts) for parts in zip(painted, made.alpha[:, 0].cpu().numpy(), made.flow.cpu().numpy(), strict=True)]
         several = zip(faces, placed, drawn, changes, strict=True)
         return [patch_of(seen.picture, marks, square, one, ref, change) for seen, (marks, square, ref), one, change in several]
+
+    def _tensor(self, pictures: list[np.ndarray]) -> Tensor:
+        """uint8 RGB pictures to BGR [N, 3, S, S] in [-1, 1]."""
+        stacked = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).to(self.device).permute(0, 3, 1, 2)
+        return (stacked.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 def _placed(seen: Seen) -> tuple[np.ndarray, Square, Reference]:
@@ -161,12 +168,6 @@ def steady(frames: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Iterator[S
 def closed_frame(landmarks: np.ndarray) -> int:
     """The frame of a track [T, 478, 3] whose mouth is most closed: the best reference."""
     return int(np.argmin([mouth_opening(from_landmarks(face_square(marks).to_unit(marks))[0]) for marks in landmarks]))
-
-
-def _tensor(pictures: list[np.ndarray]) -> Tensor:
-    """uint8 RGB pictures to BGR [N, 3, S, S] in [-1, 1]."""
-    stacked = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2)
-    return (stacked.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
 
 
 @functools.cache

@@ -27,10 +27,11 @@ def addresses(renderer: Renderer, heard: Iterable[tuple[np.ndarray, tuple[Phone,
 
     heard: waves float32 at 16 kHz, each with its phones.
     """
+    device = next(renderer.parameters()).device
     total, count = np.zeros((len(PHONES), renderer.config.slots)), np.zeros(len(PHONES), int)
     for wave, phones in heard:
         frames = len(wave) * FRAME_RATE // SAMPLE_RATE
-        address = renderer.recall(renderer.audio(torch.from_numpy(chunks(levelled(wave), np.arange(frames) / FRAME_RATE))[:, None])).address
+        address = renderer.recall(renderer.audio(torch.from_numpy(chunks(levelled(wave), np.arange(frames) / FRAME_RATE))[:, None].to(device))).address.cpu()
         names = phone_of_frames(phones, frames)
         np.add.at(total, names, address.numpy())
         np.add.at(count, names, 1)
