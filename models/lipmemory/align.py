@@ -1,5 +1,7 @@
 """Bring a reference face to where a target face is, by what speech does not move: eyes, bridge of the nose, forehead, temples."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 RIGID = (33, 133, 362, 263, 168, 6, 197, 195, 5, 10, 151, 9, 127, 356, 234, 454)  # face-mesh points
@@ -20,3 +22,28 @@ def similarity(source: np.ndarray, goal: np.ndarray) -> np.ndarray:
 def rigid(landmarks: np.ndarray) -> np.ndarray:
     """The points [..., 16, 2] of landmarks [..., 478, 2+] that speech does not move."""
     return np.asarray(landmarks)[..., list(RIGID), :2].astype(np.float64)
+
+
+NEAR = 3  # frames on each side that steady a frame's points
+STILL = 0.012  # how far points may have moved, in sides of the face, before a neighbour counts little
+
+
+def steady(window: Sequence[np.ndarray | None], at: int, side: float) -> np.ndarray | None:
+    """A frame's points [K, 2] without the landmarker's tremble: a mean over near frames, `at` the frame's place among them.
+
+    A neighbour counts the less the further its points have moved, so that a still head stands still and a moving one is not held
+    back; what lies beyond a frame without points (None) counts nothing. side: of the face, in the points' unit.
+    """
+    own = window[at]
+    if own is None:
+        return None
+    total, weight = own.copy(), 1.0
+    for steps in (range(at - 1, -1, -1), range(at + 1, len(window))):
+        for place in steps:
+            near = window[place]
+            if near is None:
+                break
+            away = float(np.sqrt(((near - own) ** 2).sum(-1).mean())) / (STILL * side)
+            share = float(np.exp(-0.5 * away**2))
+            total, weight = total + share * near, weight + share
+    return total / weight

@@ -2,7 +2,7 @@
 
 The network draws at 128 pixels. Where its preset blends, its flow moves the reference picture itself, so that skin keeps the detail
 that the picture has, and painted pixels come in by alpha alone (DESIGN.md, decision 5). The mask covers the lower face, chin
-included, and fades inside its border, where the drawing's mean colour is brought to the picture's.
+included, and fades inside its border, where the drawing's light is brought to the picture's.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from models.faces.crop import Square, cut
+from models.lipmemory.align import rigid
 
 MARGIN, VIEW = 1.25, 160  # what the network sees of a reference: its face square grown, at this many pixels (as in training)
 FEATHER = 0.09  # width of the mask's fade, as a part of the square's side
@@ -26,6 +27,7 @@ class Reference:
     landmarks: np.ndarray
     square: Square
     view: np.ndarray  # uint8 RGB [160, 160, 3] of the square grown by 1.25
+    still: np.ndarray  # [16, 2] where what speech does not move is, in its pixels
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,12 @@ def at_source(drawn: Drawn, region: Region, square: Square, reference: Reference
 
 
 def matched(made: np.ndarray, real: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A drawing [h, w, 3] with the mean colour that the picture has where the mask fades."""
+    """A drawing [h, w, 3] in the light that the picture has where the mask fades.
+
+    By the middle of the differences, since a chin that is drawn elsewhere than it was filmed says nothing about light.
+    """
     rim = (mask > 0) & (mask < 0.7)
-    return made + (real[rim].mean(0) - made[rim].mean(0)) if rim.any() else made
+    return made + np.median(real[rim] - made[rim], axis=0) if rim.any() else made
 
 
 def pasted(picture: np.ndarray, made: np.ndarray, mask: np.ndarray, region: Region) -> np.ndarray:
@@ -123,9 +128,9 @@ def compose(
     return pasted(picture, made, lower_face(landmarks, square, region), region)
 
 
-def reference_of(picture: np.ndarray, landmarks: np.ndarray, square: Square) -> Reference:
-    """A reference from a picture uint8 RGB [H, W, 3] with the landmarks and the face square of its face."""
-    return Reference(picture, landmarks, square, cut(picture, square.grown(MARGIN), VIEW))
+def reference_of(picture: np.ndarray, landmarks: np.ndarray, square: Square, still: np.ndarray | None = None) -> Reference:
+    """A reference from a picture uint8 RGB [H, W, 3] with the landmarks and the face square of its face; still: steady points."""
+    return Reference(picture, landmarks, square, cut(picture, square.grown(MARGIN), VIEW), rigid(landmarks) if still is None else still)
 
 
 def seen_reference(reference: Reference, square: Square, change: np.ndarray, size: int) -> np.ndarray:

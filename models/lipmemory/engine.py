@@ -5,9 +5,10 @@ face passes through as it is. Everything streams; nothing grows with length but 
 """
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from models.avct.keypoints import from_landmarks, mouth_opening
 from models.avct.layers import fuse
 from models.corpus import smooth
 from models.faces.crop import Square, cut, face_square
-from models.lipmemory.align import rigid, similarity
+from models.lipmemory.align import NEAR, rigid, similarity, steady
 from models.lipmemory.compose import Drawn, Reference, compose, reference_of, seen_reference
 from models.lipmemory.config import compact
 from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, levelled
@@ -30,7 +31,7 @@ NAME = "lipmemory"
 PART = "compact"
 BATCH = 8  # faces a call of the networks
 HEARD = 750  # frames a call of the audio encoder
-EMPHASIS = 1.4  # regression draws movement towards its mean: what is heard is taken this much further from silence
+EMPHASIS = 1.1  # regression draws movement towards its mean: what is heard is taken this much further from silence
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,14 @@ class LipMemoryEngine:
         return _load()
 
     @staticmethod
-    def reference(picture: np.ndarray, landmarks: np.ndarray) -> Reference:
-        """What gives a track its skin and teeth: one picture of its face, best a frontal one with the mouth closed."""
-        return reference_of(picture, landmarks, face_square(landmarks))
+    def reference(picture: np.ndarray, landmarks: np.ndarray, near: Sequence[np.ndarray] = ()) -> Reference:
+        """What gives a track its skin and teeth: one picture of its face, best a frontal one with the mouth closed.
+
+        near: landmarks of the track's frames beside it, against the landmarker's tremble, which would shift all that is drawn.
+        """
+        square = face_square(landmarks)
+        still = steady([rigid(landmarks), *map(rigid, near)], 0, square.side)
+        return reference_of(picture, landmarks, square, still)
 
     @torch.inference_mode()
     def hear(self, speech: Speech, frames: int, emphasis: float = EMPHASIS) -> Iterator[Tensor]:
@@ -87,11 +93,12 @@ class LipMemoryEngine:
 
         Pixels outside the lower face, and pictures without a face, are as they were.
         """
-        several, features = iter(faces), self.hear(speech, frames, emphasis)
-        while group := list(islice(several, BATCH)):
+        several, features = steadied(faces), self.hear(speech, frames, emphasis)
+        while pairs := list(islice(several, BATCH)):
+            group, still = [seen for seen, _ in pairs], [points for _, points in pairs]
             fused = torch.cat(list(islice(features, len(group))))
             shown = [i for i, seen in enumerate(group) if seen.landmarks is not None and seen.square is not None]
-            changes = [change_of(group[i].landmarks, reference) for i in shown]
+            changes = [change_of(still[i], reference) for i in shown]
             made = self.draw([group[i] for i in shown], reference, changes, fused[shown]) if shown else []
             drawn = dict(zip(shown, zip(made, changes, strict=True), strict=True))
             for i, seen in enumerate(group):
@@ -114,10 +121,21 @@ class LipMemoryEngine:
         return [Drawn(*parts) for parts in zip(painted, made.alpha[:, 0].numpy(), made.flow.numpy(), strict=True)]
 
 
-def change_of(landmarks: np.ndarray | None, reference: Reference) -> np.ndarray:
-    """The similarity [2, 3] that takes a target's pixels to the reference's, by what speech does not move."""
-    assert landmarks is not None
-    return similarity(rigid(landmarks)[None], rigid(reference.landmarks)[None])[0]
+def change_of(points: np.ndarray | None, reference: Reference) -> np.ndarray:
+    """The similarity [2, 3] that takes a target's pixels to the reference's, by the points [16, 2] that speech does not move."""
+    assert points is not None
+    return similarity(points[None], reference.still[None])[0]
+
+
+def steadied(faces: Iterable[Seen]) -> Iterator[tuple[Seen, np.ndarray | None]]:
+    """Each face with its steady points [16, 2], None where there is no face; looks three pictures ahead and holds seven."""
+    window: deque[tuple[Seen, np.ndarray | None] | None] = deque([None] * (2 * NEAR + 1), 2 * NEAR + 1)
+    for seen in chain(faces, repeat(None, NEAR)):
+        marks = None if seen is None or seen.square is None else seen.landmarks
+        window.append(None if seen is None else (seen, None if marks is None else rigid(marks)))
+        if (middle := window[NEAR]) is not None:
+            face = middle[0]
+            yield face, None if face.square is None else steady([pair and pair[1] for pair in window], NEAR, face.square.side)
 
 
 def tracked(pictures: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[Seen]:
