@@ -4,29 +4,20 @@ Each clip is re-dubbed through the engine: tracked, its lower face redrawn from 
 own size, scored. Confidence is this project's scorer's, over that of the real clips.
 """
 
-import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.avct import LIPS, mouth_pixels, psnr, spread, track
-from models.corpus import clips_of, prepare, read_clip
+from models.corpus import clips_of, read_clip
 from models.faces.crop import Square, cut, face_square
-from models.lipmemory.config import compact
 from models.lipmemory.engine import LipMemoryEngine, tracked
-from models.lipmemory.losses import Weights
-from models.lipmemory.train_expert import Expert
-from models.lipmemory.train_renderer import Renderer
-from models.training.loop import Budget, fit
-from models.training.part import Options
 from models.types import Speech
 from tasks.score import score_frames
 from tasks.speech.activity import voice_activity
 
 SIZE = 128  # pixels a side of the face that pictures are compared at
-ABLATION = ("full", "without_memory", "without_visual_visual")
 
 
 def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None) -> dict[str, Any]:
@@ -35,7 +26,11 @@ def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None
         from benchmarks.slots import picture
 
         return picture(grid, slots, clips=clips)
-    return ablation(grid) if ablate else evaluate(grid, clips=clips)
+    if ablate:
+        from benchmarks.ablation import ablation
+
+        return ablation(grid)
+    return evaluate(grid, clips=clips)
 
 
 def evaluate(grid: Path, *, clips: int = 16, others: int | None = None, engine: LipMemoryEngine | None = None) -> dict[str, Any]:
@@ -80,7 +75,7 @@ def redub(path: Path, engine: LipMemoryEngine, sound: Path | None = None) -> dic
         wave = np.resize(read_clip(sound)[1], len(wave))
     voice = wave.astype(np.float32) / 32768
     marks = track(frames)
-    made = list(engine.frames(tracked(frames, marks), engine.reference(frames[0], marks[0]), heard(voice), len(frames)))
+    made = list(engine.frames(tracked(frames, marks), engine.reference(frames[0], marks[0], list(marks[1:7])), heard(voice), len(frames)))
     score = score_frames(made, voice)
     row = {"speaker": path.parent.name, "clip": path.stem, "sound": (sound or path).stem, "offset": score.offset, "confidence": score.confidence}
     return row if sound is not None else row | compared(np.stack(made), frames, marks) | {"real_confidence": score_frames(frames, voice).confidence}
@@ -108,40 +103,3 @@ def compared(made: np.ndarray, real: np.ndarray, marks: np.ndarray) -> dict[str,
 def _lips(marks: np.ndarray, square: Square) -> np.ndarray:
     """Lip landmarks [T, 16, 2] in pixels of the 128-pixel face."""
     return (square.to_unit(marks[:, list(LIPS)]) + 1) * SIZE / 2
-
-
-def ablation(grid: Path, *, steps: int = 300, seeds: int = 3, clips: int = 4, expert: Path | None = None, cache: Path | None = None) -> dict[str, Any]:
-    """The compact preset trained anew, whole, without its memory, and without the visual-visual sync loss, and what each reaches.
-
-    Every variant takes as many steps, on the same samples, from the same seeds; expert: the run's folder of a trained expert that all
-    are taught by, else none is; cache: prepared clips, else they are prepared first. Figures are means over seeds.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        if cache is None:
-            cache = root / "clips"
-            prepare(grid, cache)
-        rows = []
-        for seed in range(1, seeds + 1):
-            for name in ABLATION:
-                out = root / f"{name}-{seed}"
-                out.mkdir()
-                if expert is not None:
-                    (out / f"{Expert.name}.pt").symlink_to((expert / f"{Expert.name}.pt").absolute())
-                part = _variant(name, Options(cache=cache, out=out, seed=seed), taught=expert is not None)
-                fit(part, Budget(steps=steps))
-                engine = LipMemoryEngine(part.average)
-                found = [redub(path, engine) for path in spread(clips_of(grid)["validation"], clips)]
-                rows.append({"variant": name, "seed": seed} | {figure: round(mean(found, figure), 4) for figure in _COMPARED})
-    figures = {f"{name}_{figure}": round(mean([r for r in rows if r["variant"] == name], figure), 4) for name in ABLATION for figure in _COMPARED}
-    return {"figures": figures, "steps": steps, "runs": rows}
-
-
-_COMPARED = ("confidence", "lmd", "mouth_psnr_gain_db")
-
-
-def _variant(name: str, options: Options, *, taught: bool) -> Renderer:
-    preset = compact()
-    preset = replace(preset, model=replace(preset.model, memory=name != "without_memory"))
-    weights = Weights() if taught else Weights(audio_visual=0.0)
-    return Renderer(options, preset=preset, weights=replace(weights, visual_visual=0.0) if name == "without_visual_visual" else weights)

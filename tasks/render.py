@@ -71,7 +71,7 @@ def _frames(work: Work, portrait: Portrait, motion: Motion) -> Iterator[np.ndarr
 def faced(frames: Iterable[np.ndarray]) -> Iterator[Any]:
     """Pictures of one face, each with its landmarks where they are found."""
     from models.faces.mesh import FaceMesh
-    from models.lipmemory.engine import steady
+    from models.lipmemory.engine import streamed
 
     with FaceMesh(video=True) as mesh:
-        yield from steady((frame, next(iter(mesh(frame)), None)) for frame in frames)
+        yield from streamed((frame, next(iter(mesh(frame)), None)) for frame in frames)

@@ -10,17 +10,17 @@ import torch
 from torch import nn
 
 from infra.errors import InputError
-from models.corpus import FACE_SIZE, Clip
+from models.corpus import FACE_SIZE, Clip, Corpus
 from models.faces.crop import Square
 from models.lipmemory import losses
-from models.lipmemory.align import RIGID, rigid, similarity
+from models.lipmemory.align import RIGID, rigid, similarity, steady
 from models.lipmemory.compose import Drawn, Region, at_source, lower_face, pasted, patch_of, reference_of
 from models.lipmemory.config import LipMemoryConfig, Preset, compact, paper
 from models.lipmemory.engine import LipMemoryEngine, Seen, tracked
 from models.lipmemory.mel import chunk_start, chunks, columns, levelled, mel_columns, slaney_filters
 from models.lipmemory.memory import AudioLipMemory
 from models.lipmemory.networks import LipEncoder, QualityDiscriminator, Renderer, SyncExpert, lower_half
-from models.lipmemory.samples import Batch
+from models.lipmemory.samples import Batch, Samples
 from models.lipmemory.train_expert import Expert, contrast
 from models.lipmemory.train_renderer import Renderer as RendererPart
 from models.training.loop import Budget, fit, read
@@ -172,13 +172,14 @@ def part_in(folder: Path, cache: Path, preset: Preset, batch: int = 2) -> Render
 def test_pictures_learn_from_judges_and_judges_do_not(cache: Path, tmp_path: Path) -> None:
     part = part_in(tmp_path, cache, PRESETS["compact"], batch=12)
     part.pace(0.95)
+    part.step = 1  # of both turns, that of runs
     batch = Batch(*part.draw(1, Ranks()))
     loss, expert = part.loss, part.loss.expert
-    assert batch.windows.shape == (10, 3, 5, 64, 128)
+    assert batch.windows.shape == (15, 3, 5, 64, 128)
     assert torch.equal(batch.windows[3, :, 2], lower_half(batch.target)[3])  # a window's middle is its target
     terms, drawn = loss.terms(batch)
     assert set(terms) == {"storage", "alignment", "reconstruction", "shape", "flow", "parts", "audio_visual", "visual_visual", "adversarial"}
-    assert drawn.shape == (20, 3, 64, 128)  # both paths
+    assert drawn.shape == (30, 3, 64, 128)  # both paths
     for name in ("audio_visual", "visual_visual", "adversarial"):
         for module in (part.model, part.lip, part.judge):
             module.zero_grad(set_to_none=True)
@@ -197,11 +198,29 @@ def test_pictures_learn_from_judges_and_judges_do_not(cache: Path, tmp_path: Pat
 def test_the_sync_losses_know_right_from_wrong() -> None:
     right = torch.eye(6) * 0.8 + 0.1
     wrong = right.roll(3, 0)
-    assert contrast(right, torch.tensor(7.0), 3) < contrast(wrong, torch.tensor(7.0), 3) - 1
+    for signed in (False, True):
+        assert contrast(right, torch.tensor(7.0), 3, signed) < contrast(wrong, torch.tensor(7.0), 3, signed) - 1
     lip = LipEncoder(compact().model).eval()
     halves = torch.rand(1, 5, 3, 64, 128)
     lip.requires_grad_(False)
     assert float(losses.visual_visual(lip, halves, halves)) == 0 < float(losses.visual_visual(lip, halves.flip(1), halves))
+
+
+def test_the_compact_expert_does_not_see_light() -> None:
+    torch.manual_seed(0)
+    expert, halves = SyncExpert(compact().expert).eval(), torch.rand(2, 5, 3, 64, 128) - 0.5
+    seen = expert.see(halves).detach()
+    lit, turned = (float((expert.see(other) - seen).detach().norm(dim=-1).max()) for other in (1.6 * halves + 0.2, halves.flip(1)))
+    assert (seen < 0).any() and lit < 0.3 * turned  # but how they move
+
+
+def test_an_expert_begins_with_a_renderers_ears(cache: Path, tmp_path: Path) -> None:
+    part = RendererPart(Options(cache=cache, out=tmp_path), weights=losses.Weights(audio_visual=0.0))
+    states = {name: network.state_dict() for name, network in part.networks.items()}
+    torch.save(states, tmp_path / "start.pt")
+    expert = Expert(Options(cache=cache, out=tmp_path, batch=2, frames=6))
+    expert.begin(read(tmp_path / "start.pt"))
+    assert all(torch.equal(value, part.average.audio.state_dict()[key]) for key, value in expert.model.audio.state_dict().items())
 
 
 # mel
@@ -253,6 +272,19 @@ def test_alignment_finds_a_similarity() -> None:
     turn = 1.4 * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     found = similarity(points, points @ turn.T + [2, -1])
     assert np.allclose(found, np.column_stack([turn, [2, -1]])[None])
+
+
+def test_a_still_head_stands_still_and_a_moving_one_is_not_held_back() -> None:
+    random = np.random.default_rng(0)
+    shape = random.uniform(-40, 40, (16, 2))
+    still = [shape + random.normal(0, 0.3, (16, 2)) for _ in range(7)]
+    found = steady(still, 3, 150.0)
+    assert found is not None and np.abs(found - shape).mean() < 0.6 * np.abs(still[3] - shape).mean()
+    shaken = [shape + np.array([25 * np.sin(2 * np.pi * 3 * i / 25), 0]) for i in range(7)]  # three times a second
+    found = steady(shaken, 3, 150.0)
+    assert found is not None and np.abs(found - shaken[3]).max() < 1.0
+    parted = [None, shape + 2, None, shape, None, shape + 2, shape + 2]
+    assert np.array_equal(steady(parted, 3, 150.0), shape) and steady(parted, 2, 150.0) is None  # type: ignore[arg-type]
 
 
 def face(height: int = 200, width: int = 240, side: float = 150.0) -> tuple[np.ndarray, np.ndarray, Square]:
@@ -382,13 +414,21 @@ def test_training_goes_through_its_stages_and_resumes(form: str, cache: Path, tm
     assert not torch.equal(fresh["model"]["decoder.finish.1.bias"], kept["model"]["decoder.finish.1.bias"])
 
 
+def test_a_run_that_goes_on_from_another_draws_at_once(cache: Path, tmp_path: Path) -> None:
+    part = part_in(tmp_path, cache, PRESETS["compact"])
+    assert part.listening
+    part.begun.filled.fill_(True)
+    assert not part.listening and len(part.draw(1, Ranks())) == len(Batch._fields)
+
+
 def test_sounds_come_first_then_lips_fill_the_memory_once(cache: Path, tmp_path: Path) -> None:
     part = part_in(tmp_path, cache, PRESETS["compact"])
     sizes = []
-    for portion in (0.0, 0.2, 0.9):
+    for part.step, portion in ((0, 0.0), (0, 0.2), (1, 0.9), (2, 0.9)):
         part.pace(portion)
         sizes.append([len(tensor) for tensor in part.draw(1, Ranks())[:2]])
-    assert sizes == [[32, 32], [2, 2], [5, 5]]  # sounds and shapes, single frames, a run of five
+    assert sizes == [[32, 32], [2, 2], [5, 5], [2, 2]]  # sounds and shapes, single frames, a run of five by turns with these
+    part.step = 0
     slots = part.model.memory.values.detach().clone()
     part.pace(0.0)
     assert set(part.update(part.draw(1, Ranks()))) == {"loss", "shape"} and not part.begun.filled and part.check() == {}
@@ -400,6 +440,19 @@ def test_sounds_come_first_then_lips_fill_the_memory_once(cache: Path, tmp_path:
     filled = part.model.memory.values.detach().clone()
     part.update(part.draw(3, Ranks()))
     assert (part.model.memory.values - filled).abs().mean() < 0.01
+
+
+def test_a_plain_run_is_as_it_was_filmed(cache: Path) -> None:
+    samples = Samples(Corpus(cache, "train"), 128, 1)
+    edge = (FACE_SIZE - 128) // 2
+    filmed = torch.from_numpy(np.asarray(samples.corpus.face)[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 127.5 - 1
+    filmed = nn.functional.avg_pool2d(filmed[:, :, edge:-edge, edge:-edge], 16)
+    apart = []
+    for plain in (1.0, 0.0):
+        samples.seed(3)
+        seen = nn.functional.avg_pool2d(samples.batch(8, 1, plain).target, 16)
+        apart.append(float((seen[:, None] - filmed[None]).abs().mean((2, 3, 4)).min(1).values.mean()))
+    assert apart[0] < 0.5 * apart[1]  # near a frame that there is
 
 
 def test_chance_in_a_step_hangs_on_its_seed_alone(cache: Path, tmp_path: Path) -> None:
@@ -415,6 +468,6 @@ def test_the_expert_trains_and_the_renderer_wants_it(cache: Path, tmp_path: Path
         RendererPart(Options(cache=cache, out=tmp_path))
     assert missing.value.code == "training.no_checkpoint"
     found = fit(Expert(Options(cache=cache, out=tmp_path, batch=2, frames=6)), Budget(steps=2))
-    assert found["step"] == 2 and 0 <= found["in_sync"] <= 1 and found["shape"] > 0
+    assert found["step"] == 2 and -1 <= found["in_sync"] <= 1 and found["shape"] > 0
     kept, taught = read(tmp_path / "lipmemory-expert.pt")["average"], RendererPart(Options(cache=cache, out=tmp_path)).loss.expert
     assert all(torch.equal(kept[name], value) for name, value in taught.state_dict().items())

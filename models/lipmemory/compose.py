@@ -2,7 +2,7 @@
 
 The network draws at 128 pixels. Where its preset blends, its flow moves the reference picture itself, so that skin keeps the detail
 that the picture has, and painted pixels come in by alpha alone (DESIGN.md, decision 5). The mask covers the lower face, chin
-included, and fades inside its border, where the drawing's mean colour is brought to the picture's.
+included, and fades inside its border, where the drawing's light is brought to the picture's.
 """
 
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from models.faces.crop import Square, cut
+from models.lipmemory.align import rigid
 
 MARGIN, VIEW = 1.25, 160  # what the network sees of a reference: its face square grown, at this many pixels (as in training)
 KEPT = 1.7  # what is kept of a reference's picture: its face square, grown
@@ -27,6 +28,7 @@ class Reference:
     landmarks: np.ndarray
     square: Square
     view: np.ndarray  # uint8 RGB [160, 160, 3] of the square grown by 1.25
+    still: np.ndarray  # [16, 2] where what speech does not move is, in its pixels
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,12 @@ def at_source(drawn: Drawn, region: Region, square: Square, reference: Reference
 
 
 def matched(made: np.ndarray, real: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A drawing [h, w, 3] with the mean colour that the picture has where the mask fades."""
+    """A drawing [h, w, 3] in the light that the picture has where the mask fades.
+
+    By the middle of the differences, since a chin that is drawn elsewhere than it was filmed says nothing about light.
+    """
     rim = (mask > 0) & (mask < 0.7)
-    return made + (real[rim].mean(0) - made[rim].mean(0)) if rim.any() else made
+    return made + np.median(real[rim] - made[rim], axis=0) if rim.any() else made
 
 
 def patch_of(picture: np.ndarray, landmarks: np.ndarray, square: Square, drawn: Drawn, reference: Reference, change: np.ndarray) -> Patch:
@@ -134,8 +139,11 @@ def pasted(picture: np.ndarray, patch: Patch) -> np.ndarray:
     return frame
 
 
-def reference_of(picture: np.ndarray, landmarks: np.ndarray, square: Square) -> Reference:
-    """A reference from a picture uint8 RGB [H, W, 3] with the landmarks and the face square of its face; it keeps the face alone."""
+def reference_of(picture: np.ndarray, landmarks: np.ndarray, square: Square, still: np.ndarray | None = None) -> Reference:
+    """A reference from a picture uint8 RGB [H, W, 3] with the landmarks and the face square of its face; it keeps the face alone.
+
+    still: steady points [16, 2] of what speech does not move, by default the landmarks' own.
+    """
     around = square.grown(KEPT)
     width, height = picture.shape[1], picture.shape[0]
     left, top = (int(np.clip(middle - around.side / 2, 0, most - 1)) for middle, most in ((around.x, width), (around.y, height)))
@@ -143,7 +151,8 @@ def reference_of(picture: np.ndarray, landmarks: np.ndarray, square: Square) -> 
     kept = picture[top:bottom, left:right].copy()
     moved = landmarks.copy()
     moved[:, :2] -= (left, top)
-    return Reference(kept, moved, Square(square.x - left, square.y - top, square.side), cut(picture, square.grown(MARGIN), VIEW))
+    still = (rigid(landmarks) if still is None else still) - (left, top)
+    return Reference(kept, moved, Square(square.x - left, square.y - top, square.side), cut(picture, square.grown(MARGIN), VIEW), still)
 
 
 def seen_reference(reference: Reference, square: Square, change: np.ndarray, size: int) -> np.ndarray:

@@ -46,6 +46,8 @@ class ExpertConfig:
     """Sizes of the sync expert, which is used in training alone and is never the gate's scorer."""
 
     shrink: int = 1  # lower halves are shrunk by this much first
+    moves: bool = False  # sees grey halves without their brightness, and how they move, in place of colours
+    signed: bool = False  # embeddings end in a linear layer, so that their cosine lies in [-1, 1]
     channels: int = 512
     video: tuple[int, ...] = (32, 64, 128, 256, 512, 512)
     video_residuals: tuple[int, ...] = (0, 2, 3, 2, 2, 2)
@@ -91,6 +93,8 @@ def compact() -> Preset:
     judge = JudgeConfig(widths=(8, 16, 24, 40, 64, 96), kernels=(3, 3, 3, 3, 3, 3))
     expert = ExpertConfig(
         shrink=2,
+        moves=True,
+        signed=True,
         channels=192,
         video=(16, 32, 64, 96, 160),
         video_residuals=(0, 0, 1, 0, 0),

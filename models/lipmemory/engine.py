@@ -6,7 +6,7 @@ face passes through as it is. Everything streams; nothing grows with length but 
 
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -21,7 +21,7 @@ from models.avct.layers import fuse
 from models.corpus import smooth
 from models.device import best_device
 from models.faces.crop import Square, cut, face_square
-from models.lipmemory.align import rigid, similarity
+from models.lipmemory.align import rigid, similarity, steadied, steady
 from models.lipmemory.compose import Drawn, Patch, Reference, pasted, patch_of, reference_of, seen_reference
 from models.lipmemory.config import compact
 from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, gain_of
@@ -33,19 +33,21 @@ PART = "compact"
 BATCH = 8  # faces a call of the networks
 AHEAD = 6  # pictures on each side that a face's square is averaged over
 HEARD = 125  # pictures a call of the audio encoder: more save no time, and their maps are large
-EMPHASIS = 1.4  # regression draws movement towards its mean: what is heard is taken this much further from silence
+EMPHASIS = 1.1  # regression draws movement towards its mean: what is heard is taken this much further from silence
 
 
 @dataclass(frozen=True)
 class Seen:
     """A picture uint8 RGB [H, W, 3] and the face in it that is redrawn: landmarks [478, 2 or 3] and its square, in pixels; None where
-    there is no such face. reference: what gives that face its skin and teeth.
+    there is no such face. reference: what gives that face its skin and teeth. still: its steady points [16, 2]
+    (align.py), by default the landmarks' own.
     """
 
     picture: np.ndarray
     landmarks: np.ndarray | None = None
     square: Square | None = None
     reference: Reference | None = None
+    still: np.ndarray | None = None
 
 
 class LipMemoryEngine:
@@ -68,9 +70,14 @@ class LipMemoryEngine:
         return _load()
 
     @staticmethod
-    def reference(picture: np.ndarray, landmarks: np.ndarray) -> Reference:
-        """What gives a track its skin and teeth: one picture of its face, best a frontal one with the mouth closed."""
-        return reference_of(picture, landmarks, face_square(landmarks))
+    def reference(picture: np.ndarray, landmarks: np.ndarray, near: Sequence[np.ndarray] = ()) -> Reference:
+        """What gives a track its skin and teeth: one picture of its face, best a frontal one with the mouth closed.
+
+        near: landmarks of the track's frames beside it, against the landmarker's tremble, which would shift all that is drawn.
+        """
+        square = face_square(landmarks)
+        still = steady([rigid(landmarks), *map(rigid, near)], 0, square.side)
+        return reference_of(picture, landmarks, square, still)
 
     @torch.inference_mode()
     def hear(self, speech: Speech, times: np.ndarray, emphasis: float = EMPHASIS) -> Iterator[Tensor]:
@@ -103,7 +110,8 @@ class LipMemoryEngine:
         self, faces: Iterable[Seen], speech: Speech, times: np.ndarray, emphasis: float = EMPHASIS
     ) -> Iterator[tuple[Seen, Patch | None]]:
         """Each face, with the lower face that is drawn for what is said at its time [T], in seconds; None where there is no face."""
-        several, features = iter(faces), self.hear(speech, times, emphasis)
+        steady_ones = steadied(faces, lambda seen: None if seen.landmarks is None or seen.square is None else (rigid(seen.landmarks), seen.square.side))
+        several, features = (replace(seen, still=still) for seen, still in steady_ones), self.hear(speech, times, emphasis)
         while group := list(islice(several, BATCH)):
             fused = torch.cat(list(islice(features, len(group))))
             shown = [i for i, seen in enumerate(group) if seen.landmarks is not None]
@@ -114,7 +122,8 @@ class LipMemoryEngine:
     def draw(self, faces: list[Seen], fused: Tensor) -> list[Patch]:
         """Lower faces drawn for fused features [N, C] of as many faces that are there."""
         placed = [_placed(seen) for seen in faces]
-        changes = [similarity(rigid(marks)[None], rigid(reference.landmarks)[None])[0] for marks, _, reference in placed]
+        stills = [rigid(marks) if seen.still is None else seen.still for seen, (marks, _, _) in zip(faces, placed, strict=True)]
+        changes = [similarity(still[None], reference.still[None])[0] for still, (_, _, reference) in zip(stills, placed, strict=True)]
         target = self._tensor([cut(seen.picture, square, self.size) for seen, (_, square, _) in zip(faces, placed, strict=True)])
         before = self._tensor([seen_reference(ref, square, change, self.size) for (_, square, ref), change in zip(placed, changes, strict=True)])
         made = self.renderer.draw(fused, self.renderer.look(target, before), before)
@@ -143,7 +152,7 @@ def tracked(pictures: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[S
         yield Seen(picture, marks, Square(*row))
 
 
-def steady(frames: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Iterator[Seen]:
+def streamed(frames: Iterable[tuple[np.ndarray, np.ndarray | None]]) -> Iterator[Seen]:
     """As `tracked`, of pictures each with its face's landmarks or None, as they come: six pictures are held for what is ahead of them."""
     waiting: deque[tuple[np.ndarray, np.ndarray | None]] = deque()
     rows: deque[tuple[float, float, float]] = deque(maxlen=2 * AHEAD + 1)

@@ -220,14 +220,15 @@ def _bare(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int],
 class SyncExpert(nn.Module):
     """Do five lower halves and 0.2 s of sound belong together? Wav2Lip's expert with one more stage: 22,991,744 parameters.
 
-    Embeddings end in ReLU, so their cosine lies in [0, 1]. It teaches the renderer and is another network than the gate's scorer.
+    Embeddings end in ReLU, so their cosine lies in [0, 1], but where the configuration has them signed. It teaches the renderer and
+    is another network than the gate's scorer.
     """
 
     def __init__(self, config: ExpertConfig, size: int = 128) -> None:
         super().__init__()
-        self.shrink = config.shrink
+        self.shrink, self.moves, self.signed = config.shrink, config.moves, config.signed
         widths, counts = config.video, config.video_residuals
-        parts: list[nn.Module] = [Unit(15, widths[0], 7, 1, 3)]
+        parts: list[nn.Module] = [Unit(9 if self.moves else 15, widths[0], 7, 1, 3)]
         for at, (a, b) in enumerate(pairwise(widths)):
             first = Unit(a, b, 5, (1, 2), 1) if at == 0 else Unit(a, b, 3, 2)
             parts += [first, *residuals(b, counts[at + 1])]
@@ -235,12 +236,18 @@ class SyncExpert(nn.Module):
         parts += [Unit(widths[-1], config.channels, left, 1, 0), Unit(config.channels, config.channels, 1, 1, 0), nn.Flatten()]
         self.video = nn.Sequential(*parts)
         self.audio = AudioEncoder(config.audio, config.audio_residuals, config.channels)
+        self.last = nn.ModuleList(nn.Linear(config.channels, config.channels) if config.signed else nn.Identity() for _ in range(2))
 
     def see(self, halves: Tensor) -> Tensor:
         """Five lower halves [B, 5, 3, S / 2, S] in [-1, 1] to unit vectors [B, C]."""
-        stacked = halves.flatten(1, 2)
-        return F.normalize(self.video(F.avg_pool2d(stacked, self.shrink) if self.shrink > 1 else stacked), dim=-1)
+        if self.moves:
+            grey = halves.mean(2)
+            level = (grey - grey.mean((1, 2, 3), keepdim=True)) / (grey.std((1, 2, 3), keepdim=True) + 0.04)
+            stacked = torch.cat([level, 3 * level.diff(dim=1)], 1)
+        else:
+            stacked = halves.flatten(1, 2)
+        return F.normalize(self.last[0](self.video(F.avg_pool2d(stacked, self.shrink) if self.shrink > 1 else stacked)), dim=-1)
 
     def hear(self, mels: Tensor) -> Tensor:
         """Mel chunks [B, 1, 80, 16] that start with the first of the five frames to unit vectors [B, C]."""
-        return F.normalize(self.audio(mels), dim=-1)
+        return F.normalize(self.last[1](self.audio(mels)), dim=-1)

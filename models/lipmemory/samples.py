@@ -66,8 +66,8 @@ class Samples:
         """Let the next batches hang on this seed alone."""
         self.random, self.generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
 
-    def batch(self, runs: int, length: int) -> Batch:
-        """`runs` runs of `length` consecutive targets."""
+    def batch(self, runs: int, length: int, plain: float = 0.0) -> Batch:
+        """`runs` runs of `length` consecutive targets; plain: the share of them that is seen and heard nearly as it was filmed."""
         picks = self.random.integers(len(self.corpus.clips), size=runs)
         clips = [self.corpus.clips[i] for i in picks]
         start = np.array([self._open(c, length) for c in clips])
@@ -75,7 +75,8 @@ class Samples:
         frames = np.array([c.first_frame for c in clips])[:, None] + start[:, None] + np.arange(-AROUND, length + AROUND)
         targets = frames[:, AROUND:-AROUND]
         source = np.array([c.first_frame for c in clips]) + away
-        view, look = View(runs, self.generator), Look(runs, self.generator)
+        kept = torch.rand(runs, generator=self.generator) < plain
+        view, look = calm(View(runs, self.generator), kept), Look(runs, self.generator, kept)
         placed = view.place(self.points.expand(runs, -1, -1))  # [G, S * S, 2]
         half = placed.shape[1] // 2
         halves = self._see(frames, placed[:, half:].repeat_interleave(frames.shape[1], 0), look)
@@ -85,7 +86,7 @@ class Samples:
         change = self._changes(targets, sources)
         moved = placed.repeat_interleave(length, 0) @ change[..., :2].transpose(1, 2) + change[:, None, :, 2]
         reference = self._see(sources, moved, look).flatten(0, 1)
-        voice = Voice(runs, self.generator)
+        voice = Voice(runs, self.generator, kept)
         heard = torch.stack([self._heard(i, s, length) for i, s in zip(picks, start, strict=True)])
         sync = torch.stack([self._chunk(i, chunk_start(int(s), 0)) for i, s in zip(picks, start, strict=True)])[:, None]
         both = voice(torch.cat([heard, sync], 1))
@@ -126,7 +127,7 @@ class Samples:
         rows = [self.corpus.clips[i].first_frame + f for i, f in zip(picks, frames, strict=True)]
         return Voice(count, self.generator)(heard), self.shape[rows]
 
-    def windows(self, runs: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def windows(self, runs: int, length: int, plain: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
         """For the sync expert: `length` windows of five lower halves from each run [G * L, 5, 3, S / 2, S], the mel chunks
         [G * L, 1, 80, 16] that start with each, and the five mouths' shapes [G * L, 180].
         """
@@ -134,7 +135,8 @@ class Samples:
         clips = [self.corpus.clips[i] for i in picks]
         start = np.array([self.random.integers(0, c.frames - length - 2 * AROUND + 1) for c in clips])
         frames = np.array([c.first_frame for c in clips])[:, None] + start[:, None] + np.arange(length + 2 * AROUND)
-        view, look, voice = View(runs, self.generator), Look(runs, self.generator), Voice(runs, self.generator)
+        kept = torch.rand(runs, generator=self.generator) < plain
+        view, look, voice = calm(View(runs, self.generator), kept), Look(runs, self.generator, kept), Voice(runs, self.generator, kept)
         placed = view.place(self.points[:, self.points.shape[1] // 2 :].expand(runs, -1, -1))
         halves = self._see(frames, placed.repeat_interleave(frames.shape[1], 0), look)
         seen = halves.unfold(1, 2 * AROUND + 1, 1).permute(0, 1, 5, 2, 3, 4).flatten(0, 1)
@@ -187,10 +189,21 @@ def bump(lips: Tensor, size: int) -> Tensor:
     return torch.exp(-0.5 * (away.square().sum(-1) / reach.square()).pow(2))[:, None]
 
 
-class Look:
-    """A random appearance shared by all pictures of a run: colour matrix, curve, gain, bias."""
+def calm(view: View, kept: Tensor) -> View:
+    """A view [G] whose kept ones [G] are never mirrored, and turned, scaled and moved by a tenth of what others are."""
+    mirror = torch.stack([torch.where(view.flipped, -1.0, 1.0), torch.ones(len(kept))], -1)[:, None]
+    small = torch.eye(2) + 0.1 * (view.matrix * mirror - torch.eye(2))
+    view.matrix = torch.where(kept[:, None, None], small, view.matrix)
+    view.shift = torch.where(kept[:, None], 0.1 * view.shift, view.shift)
+    view.flipped = view.flipped & ~kept
+    return view
 
-    def __init__(self, count: int, generator: torch.Generator) -> None:
+
+class Look:
+    """A random appearance shared by all pictures of a run: colour matrix, curve, gain, bias. Runs that are kept [G] stay as they are."""
+
+    def __init__(self, count: int, generator: torch.Generator, kept: Tensor | None = None) -> None:
+        self.kept = torch.zeros(count, dtype=torch.bool) if kept is None else kept
         strength = torch.rand(count, 1, 1, generator=generator)
         mix = torch.eye(3) + (torch.rand(count, 3, 3, generator=generator) - 0.5) * 0.6 * strength
         self.matrix = mix / mix.sum(-1, keepdim=True)
@@ -201,17 +214,19 @@ class Look:
     def __call__(self, pictures: Tensor) -> Tensor:
         """Change pictures [G, n, 3, H, W] in [0, 1]."""
         mixed = torch.einsum("gij,gnjhw->gnihw", self.matrix, pictures).clamp(1e-3, 1).pow(self.gamma)
-        return ((mixed - 0.5) * self.gain + 0.5 + self.bias).clamp(0, 1)
+        changed = ((mixed - 0.5) * self.gain + 0.5 + self.bias).clamp(0, 1)
+        return torch.where(self.kept[:, None, None, None, None], pictures, changed)
 
 
 class Voice:
     """A random voice and room for each run: bands shifted and stretched, tilt, gain, and a floor of noise or of silence."""
 
-    def __init__(self, count: int, generator: torch.Generator) -> None:
+    def __init__(self, count: int, generator: torch.Generator, kept: Tensor | None = None) -> None:
         self.stretch, self.shift = uniform(generator, count, 0.08), uniform(generator, count, 0.08)
         self.tilt, self.gain = uniform(generator, count, 0.5), uniform(generator, count, 0.4)
         self.floor = torch.rand(count, generator=generator).square() * 2.5 - REACH
         self.plain = torch.rand(count, generator=generator) < 0.4
+        self.plain = self.plain if kept is None else self.plain | kept
         self.gate = torch.rand(count, generator=generator) < 0.3  # silence as a gate or a synthetic voice leaves it
 
     def __call__(self, mels: Tensor) -> Tensor:

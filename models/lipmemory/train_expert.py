@@ -1,9 +1,10 @@
 """Train the sync expert that teaches the renderer: windows of a few clips, each against every other moment and clip of its batch.
 
 Published experts (Wav2Lip's) see one pair at a time and learn by cross entropy of the cosine. Here every window of a batch is
-paired with every chunk, by the same cross entropy and by a softmax over the batch; and from both embeddings a linear layer, which
-is thrown away, reads the shapes of the five mouths, so that a processor has both speak of lips within minutes. The expert never
-shares weights or a gradient with the gate's scorer (DESIGN.md, decision 7).
+paired with every chunk, by a softmax over the batch and, where embeddings end in ReLU, by the same cross entropy; and from both
+embeddings a linear layer, which is thrown away, reads the shapes of the five mouths. The compact expert's embeddings are signed, and
+it sees grey mouths without their light, and how they move: with the published input and end it had learned nothing in a quarter of
+an hour. The expert never shares weights or a gradient with the gate's scorer (DESIGN.md, decision 7).
 """
 
 import copy
@@ -24,20 +25,26 @@ from models.training.loop import read
 from models.training.part import Options, Part, cosine, follow, set_rate
 from models.training.ranks import Ranks
 
-CLIPS, RUN = 4, 16  # clips a batch and windows of each
-SHAPED = 4.0  # how much the shapes count
+CLIPS, RUN = 4, 24  # clips a batch and windows of each
+PLAIN = 0.6  # share of clips that are seen and heard nearly as they were filmed
+SHAPED = 1.0  # how much the shapes count
 READ = 8.0  # what unit vectors are multiplied by before shapes are read from them
 OFFSETS = 15  # frames on each side among which the held-out figure looks for the right offset
 
 
-def contrast(likeness: Tensor, scale: Tensor, run: int) -> Tensor:
-    """Both losses of cosines [N, N] of all windows and chunks, in runs of one clip; a frame off is neither right nor wrong."""
+def contrast(likeness: Tensor, scale: Tensor, run: int, signed: bool = False) -> Tensor:
+    """Both losses of cosines [N, N] of all windows and chunks, in runs of one clip; a frame off is neither right nor wrong.
+
+    signed: cosines below 0 are there to be used, so that the softmax alone says what is right.
+    """
     count = len(likeness)
     order = torch.arange(count, device=likeness.device)
     apart = (order[:, None] - order[None]).abs()
     near = (apart == 1) & (order[:, None] // run == order[None] // run)
     logits = (likeness * scale).masked_fill(near, -1e4)
     softmax = (F.cross_entropy(logits, order) + F.cross_entropy(logits.T, order)) / 2
+    if signed:
+        return softmax
     chance = likeness.clamp(1e-4, 1 - 1e-4)
     wrong = (~near & (apart > 0)).to(chance.dtype)
     return softmax - chance.diagonal().log().mean() - ((1 - chance).log() * wrong).sum() / wrong.sum()
@@ -63,13 +70,13 @@ class ExpertLoss(nn.Module):
         """Windows [N, 5, 3, S / 2, S], the mel chunks [N, 1, 80, 16] that start with each, the mouths' shapes [N, 180]."""
         seen, heard = self.expert.see(windows), self.expert.hear(mels)
         by_sight, by_sound = (F.l1_loss(layer(x * READ), shapes) for layer, x in zip(self.head.readers, (seen, heard), strict=True))
-        return {"contrast": contrast(seen @ heard.T, self.head.scale.exp(), self.run), "shape": SHAPED * (by_sight + by_sound)}
+        return {"contrast": contrast(seen @ heard.T, self.head.scale.exp(), self.run, self.expert.signed), "shape": SHAPED * (by_sight + by_sound)}
 
 
 class Expert(Part):
     """The part `expert` of lipmemory."""
 
-    name, clip, rate = "lipmemory-expert", 1.0, 2e-3
+    name, clip, rate = "lipmemory-expert", 1.0, 1.5e-3
 
     def __init__(self, options: Options, *, preset: Preset | None = None) -> None:
         super().__init__(options, batch=CLIPS)
@@ -85,7 +92,16 @@ class Expert(Part):
     def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
         """Windows, the sound of each, and the shapes of their mouths."""
         self.samples.seed(seed)
-        return self.samples.windows(ranks.share(self.batch), self.run)
+        return self.samples.windows(ranks.share(self.batch), self.run, PLAIN)
+
+    def begin(self, states: dict[str, Any]) -> None:
+        """From another expert's networks, or with the ears of a renderer, which know how sounds look: lips are then learned sooner."""
+        if "lip" not in states:
+            super().begin(states)
+            return
+        ears = {key.removeprefix("audio."): value for key, value in states["average"].items() if key.startswith("audio.")}
+        for network in (self.model, self.average):
+            network.audio.load_state_dict(ears)
 
     def pace(self, portion: float) -> None:
         """A rise over 60 steps, then a cosine."""

@@ -2,8 +2,8 @@
 
 Published training has all losses from the start. On a processor more is learned sooner in three parts: the ears first, without
 pictures, from the shapes of mouths (landmarks with the head taken out); then, with lips in the memory's slots, twelve frames of twelve
-clips a step, by reconstruction and memory, each by one of both paths; then runs of five, which the sync losses need, by both paths,
-and the discriminator. The mouth's shape stays a term of the compact preset's loss: a linear layer that nothing ships of reads it
+clips a step, by reconstruction and memory, each by one of both paths; then, by turns with these, runs of five, which the sync losses
+need, by both paths, and the discriminator. The mouth's shape stays a term of the compact preset's loss: a linear layer that nothing ships of reads it
 from what is drawn from.
 """
 
@@ -26,12 +26,12 @@ from models.lipmemory.train_expert import Expert, frozen_expert
 from models.training.part import Options, Part, cosine, follow, seed_of, set_rate
 from models.training.ranks import Ranks
 
-SOUNDS, SINGLES = 0.2, 0.9  # shares of the run at which sounds alone, and single frames, end
 SINGLE_RUNS, LENGTH = 12, 5  # single frames a step; frames of a run
-SOUND_RUNS, RUNS = 16, 1 / 6  # sounds, and runs, a step, for each single frame
+SOUND_RUNS, RUNS = 16, 1 / 4  # sounds, and runs, a step, for each single frame
 KEYED = 0.7  # of single frames, drawn by the key path
 SHAPED = 0.2  # how much the mouth's shape counts, compact alone
 MOUTH = 14.0  # how much more the mouth counts in the reconstruction, compact alone
+PLAIN = 0.8  # share of the runs of frames that are seen and heard nearly as they were filmed
 PARTS = 0.2  # how much the painted pixels and the moved reference count beside the picture they make, compact alone
 LED = 30.0  # how much it counts that the flow takes points of the mouth to where the reference has them, compact alone
 
@@ -139,6 +139,7 @@ class Renderer(Part):
     """The part `renderer` of lipmemory; taught by `expert`, whose checkpoint is to lie in the run's folder."""
 
     name, clip, rate = "lipmemory-renderer", 1.0, 1e-3
+    ends = (0.2, 0.7)  # shares of the run at which sounds alone end, and at which runs of five come in by turns with single frames
 
     def __init__(self, options: Options, *, preset: Preset | None = None, weights: losses.Weights | None = None) -> None:
         super().__init__(options, batch=SINGLE_RUNS)
@@ -160,8 +161,8 @@ class Renderer(Part):
 
     @property
     def listening(self) -> bool:
-        """Whether the step to come is of sounds alone."""
-        return self.preset.model.blend and self.portion < SOUNDS
+        """Whether the step to come is of sounds alone; not so where the run goes on from one that has lips in its slots."""
+        return self.preset.model.blend and self.portion < self.ends[0] and not self.begun.filled
 
     def spread(self, ranks: Ranks) -> None:
         """Both losses have processes in common; sounds alone teach a part of the networks."""
@@ -176,14 +177,14 @@ class Renderer(Part):
         set_rate(self.optimisers["judging"], 5 * rate)
 
     def draw(self, seed: int, ranks: Ranks) -> tuple[Tensor, ...]:
-        """Sounds with mouths' shapes, then single frames, then runs of five, as the run goes on."""
+        """Sounds with mouths' shapes, then single frames, then runs of five by turns with these, as the run goes on."""
         self.samples.seed(seed)
         singles = max(2, ranks.share(self.batch))  # norms want two
         if self.listening:
             return self.samples.sounds(SOUND_RUNS * singles)
-        if self.portion < SINGLES:
-            return self.samples.batch(singles, 1)
-        return self.samples.batch(math.ceil(RUNS * singles), LENGTH)
+        if self.portion < self.ends[1] or self.step % 2 == 0:
+            return self.samples.batch(singles, 1, PLAIN)
+        return self.samples.batch(math.ceil(RUNS * singles), LENGTH, PLAIN)
 
     def update(self, batch: tuple[Tensor, ...]) -> dict[str, float]:
         """One step of the renderer and, where it is judged, one of the discriminator; the terms of the loss."""

@@ -21,6 +21,7 @@ from infra.version import source_hash
 from infra.video import DubWriter, Picture, VideoFacts, inspect, pictures
 from models import checkpoints
 from models.ahead import ahead
+from models.lipmemory.align import rigid, steadied
 from models.lipmemory.compose import Reference
 from models.lipmemory.engine import BATCH, EMPHASIS, LipMemoryEngine, Seen
 from models.types import Speech
@@ -205,12 +206,13 @@ def _held(several: Iterator[Picture], facts: VideoFacts, seconds: float) -> Iter
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture with the face in it that is redrawn, how strongly, from which reference, and what is said at its time."""
+    """A picture with the face in it that is redrawn, its steady points, how strongly, from which reference, what is said at its time."""
 
     picture: Picture
     face: Face | None
     reference: Reference | None
     strength: float
+    still: np.ndarray | None
     feature: Tensor
 
 
@@ -233,8 +235,9 @@ class Redrawn:
         beyond = max(0, int((self.speech.seconds - float(self.tracks.times[-1])) * self.rate) + 2)  # pictures that are held
         times = np.concatenate([self.tracks.times, self.tracks.times[-1] + np.arange(1, beyond + 1) / self.rate])
         features = self.made.hear(self.speech, times, self.emphasis)
-        rows = zip(several, self._faces(), features, strict=False)
-        while group := [Cell(picture, *shown, feature) for picture, shown, feature in islice(rows, BATCH)]:
+        faces = steadied(self._faces(), lambda shown: None if shown[0] is None else (rigid(shown[0].landmarks), shown[0].square.side))
+        rows = zip(several, faces, features, strict=False)
+        while group := [Cell(picture, *shown, still, feature) for picture, (shown, still), feature in islice(rows, BATCH)]:
             yield group
 
     def _faces(self) -> Iterator[tuple[Face | None, Reference | None, float]]:
@@ -254,7 +257,7 @@ class Redrawn:
     def _redrawn(self, group: list[Cell]) -> list[Picture]:
         made = [cell.picture for cell in group]
         shown = [at for at, cell in enumerate(group) if cell.face is not None]
-        faces = [Seen(made[at].rgb(), face.landmarks, face.square, group[at].reference) for at in shown if (face := group[at].face)]
+        faces = [Seen(made[at].rgb(), face.landmarks, face.square, group[at].reference, group[at].still) for at in shown if (face := group[at].face)]
         patches = self.made.draw(faces, torch.cat([group[at].feature for at in shown])) if shown else []
         for at, patch in zip(shown, patches, strict=True):
             made[at] = made[at].with_region(patch.made, patch.mask * group[at].strength, patch.top, patch.left)

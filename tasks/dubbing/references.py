@@ -1,6 +1,6 @@
 """References of a re-dub: for each speaking track the pictures of its face that give redrawn lips their skin and teeth.
 
-A NumPy archive, `picture-TRACK-RUNG` and `marks-TRACK-RUNG`: the first rung is the frame whose mouth is most closed and that looks
+A NumPy archive, `picture-TRACK-RUNG`, `marks-TRACK-RUNG` and `still-TRACK-RUNG`: the first rung is the frame whose mouth is most closed and that looks
 nearest to the camera, each further rung another like it at least half a second away. Read one at a time, as tracks come up.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from infra.video import pictures
 from models.avct.keypoints import from_landmarks, mouth_opening
 from models.faces.crop import face_square
+from models.lipmemory.align import NEAR, rigid, steady
 from models.lipmemory.compose import Reference, reference_of
 from tasks.dubbing.spans import Span
 from tasks.dubbing.tracks import Face, TrackFile
@@ -36,9 +37,17 @@ def find_references(video: Path, tracks: TrackFile, spans: Sequence[Span], path:
             return
         for picture in pictures(video, min(chosen), max(chosen) + 1):
             for face, rung in chosen.get(picture.number, []):
-                found = reference_of(picture.rgb(), face.landmarks, face_square(face.landmarks))
+                found = reference_of(picture.rgb(), face.landmarks, face_square(face.landmarks), _still(tracks, face))
                 _put(out, f"picture-{face.track}-{rung}", found.picture)
+                _put(out, f"still-{face.track}-{rung}", found.still)
                 _put(out, f"marks-{face.track}-{rung}", found.landmarks.astype(np.float32))
+
+
+def _still(tracks: TrackFile, face: Face) -> np.ndarray | None:
+    """A face's steady points, by the faces of its track in the pictures about it."""
+    first = max(0, face.frame - NEAR)
+    rows = [[one for one in faces if one.track == face.track] for faces in tracks.faces(first, min(tracks.frames, face.frame + NEAR + 1))]
+    return steady([rigid(own[0].landmarks) if own else None for own in rows], face.frame - first, face.square.side)
 
 
 def _put(out: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
@@ -80,10 +89,10 @@ class References:
         """The reference of a track."""
         if track not in self.held:
             rung = self.rung if f"marks-{track}-{self.rung}.npy" in self.names else 0
-            picture, marks = (self._read(f"{name}-{track}-{rung}") for name in ("picture", "marks"))
+            picture, marks, still = (self._read(f"{name}-{track}-{rung}") for name in ("picture", "marks", "still"))
             if len(self.held) >= HELD:
                 self.held.pop(next(iter(self.held)))
-            self.held[track] = reference_of(picture, marks, face_square(marks))
+            self.held[track] = reference_of(picture, marks, face_square(marks), still)
         return self.held[track]
 
     def _read(self, name: str) -> np.ndarray:
