@@ -94,6 +94,7 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
     parameters = {
         "seed": take.seed, **take.parameters, "locale": work.lease.locale, "voice": work.spec["voice"], "text": work.spec["text"],
         "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
+        "cues": list(work.speech.fits),
     }  # fmt: skip
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")

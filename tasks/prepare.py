@@ -34,11 +34,11 @@ def make_speech(work: Work) -> SpeechTrack:
     if "video" not in work.inputs:
         return found
     from infra.video import inspect
-    from tasks.speech.fit import fitted
+    from tasks.speech.fit import fitted, told
 
     mode = work.spec["dubbing"]["length"]
     track, fits = fitted(found, inspect(work.inputs["video"]).seconds, mode, fill="audio" not in work.inputs)
-    return replace(track, lost=sum(fit.lost for fit in fits) if mode == "fit" else 0.0)
+    return replace(track, lost=sum(fit.lost for fit in fits) if mode == "fit" else 0.0, fits=tuple(told(fit) for fit in fits))
 
 
 def spoken(work: Work) -> SpeechTrack:

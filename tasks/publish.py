@@ -42,6 +42,7 @@ def facts(work: Work, take: Take) -> dict[str, Any]:
         "take": take.number,
         "parameters": {"seed": take.seed, **take.parameters, "voice": work.spec["voice"]},
         "notes": [*work.speech.speech.notes, *take.notes],
+        **({"cues": list(work.speech.fits)} if work.speech.fits else {}),
         "verdict": take.verdict.verdict,
         "reasons": list(take.verdict.reasons),
         "score": _brief(take.score),

@@ -18,7 +18,7 @@ def save_speech(path: Path, track: SpeechTrack) -> None:
     """A speech track; its sound as 16-bit samples, as it is delivered."""
     speech = track.speech
     told = {"phones": [asdict(p) for p in speech.phones], "cues": [asdict(c) for c in speech.cues], "notes": list(speech.notes), "rate": track.rate}
-    told |= {"wanted": [asdict(c) for c in track.wanted], "lost": track.lost}
+    told |= {"wanted": [asdict(c) for c in track.wanted], "lost": track.lost, "fits": list(track.fits)}
     _save(path, told, wave=speech.wave, activity=speech.activity.astype(np.float32), sound=track.sound)
 
 
@@ -27,7 +27,7 @@ def load_speech(path: Path) -> SpeechTrack:
     told, arrays = _load(path)
     phones, cues = tuple(Phone(**p) for p in told["phones"]), tuple(Cue(**c) for c in told["cues"])
     speech = Speech(arrays["wave"], phones, arrays["activity"], cues, tuple(told["notes"]))
-    return SpeechTrack(speech, arrays["sound"], int(told["rate"]), tuple(Cue(**c) for c in told["wanted"]), told["lost"])
+    return SpeechTrack(speech, arrays["sound"], int(told["rate"]), tuple(Cue(**c) for c in told["wanted"]), told["lost"], tuple(told["fits"]))
 
 
 def save_landmarks(path: Path, landmarks: np.ndarray) -> None:

@@ -103,6 +103,9 @@ def test_speech_that_runs_on_holds_the_last_picture(dubbed: tuple[Path, dict[str
     came = shown(rows["held"], known)
     assert len(came) > COUNT + 10
     assert np.allclose(np.diff([time for time, _ in came]), 0.04, atol=1e-4)
+    cues = rows["held"]["takes"][0]["parameters"]["cues"]
+    assert cues[-1]["how"] == "held" and {cue["rate"] for cue in cues} == {1.0}
+    assert 0 <= came[-1][0] - came[COUNT - 1][0] - sum(cue["held"] for cue in cues) < 0.7  # pauses between sentences are held, too
     assert {value for _, value in came[COUNT:]} <= {came[COUNT - 1][1] + change for change in (-2, -1, 0, 1, 2)}
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ class SpeechTrack:
     """Speech for the engines, and the sound that is delivered with the picture: mono int16 [samples] at `rate`.
 
     wanted: the slots of a timed script as it was written, one for each of the speech's cues; empty where no times were given.
-    lost: seconds of speech that do not go into the picture's length and are not heard, though nobody asked for that.
+    lost: seconds of speech that do not go into the picture's length and are not heard, though nobody asked for that. fits: how each cue
+    was fitted to the picture, as `fit.CueFit`'s fields; empty where nothing was fitted.
     """
 
     speech: Speech
@@ -33,6 +35,7 @@ class SpeechTrack:
     rate: int
     wanted: tuple[Cue, ...] = ()
     lost: float = 0.0
+    fits: tuple[dict[str, Any], ...] = ()
 
     def write(self, path: Path) -> None:
         """The delivered sound as WAV."""

@@ -6,9 +6,9 @@ played faster. Plain text and recordings have no slots: the whole takes up the p
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import ceil, floor, isfinite
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -76,6 +76,11 @@ class CueFit:
             return ""
         lose = f", about {self.syllables} syllable{'s' if self.syllables != 1 else ''} to lose" if self.syllables else ""
         return f"; {self.excess:.2f} s too long even at the fastest rate{lose}"
+
+
+def told(fit: CueFit) -> dict[str, Any]:
+    """A cue's figures as plain values, seconds to the millisecond."""
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(fit).items()}
 
 
 def fitted(
