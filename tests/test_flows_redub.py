@@ -29,6 +29,11 @@ from tasks.speech import synthesise
 TEXT = "Good evening, my friends."
 
 
+def mirrored(number: int, picture: np.ndarray) -> np.ndarray:
+    """Two shots: from the middle on the same person in another studio."""
+    return picture if number < 25 else picture[:, ::-1] // 2 + 20
+
+
 @pytest.fixture(scope="module")
 def dubbed(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> tuple[Path, dict[str, Any], Settings]:  # noqa: F811
     """One batch over footage in which faces come and go; its jobs by title."""
@@ -39,9 +44,11 @@ def dubbed(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> tupl
         "late": scene(folder / "late.mp4", without(lambda number: number < 25), fps=Fraction(30000, 1001)),
         "leaving": scene(folder / "leaving.mp4", drift=5.0),
         "pair": scene(folder / "pair.mp4", pair=True),
+        "cut": scene(folder / "cut.mp4", mirrored),
         "nobody": scene(folder / "nobody.mp4", without(lambda number: True)),
     }
     jobs: list[dict[str, Any]] = [{"title": name, "video": str(path), "text": TEXT} for name, path in scenes.items()]
+    jobs[5] |= {"quiet_shots": "copy", "original_sound": "keep", "text": "Hi."}
     jobs[4]["face"] = {"point": [0.73, 0.23], "at": 0.5}
     jobs.append({"title": "held", "video": str(scenes["gap"]), "text": f"{TEXT} {TEXT} This takes longer than the picture does.", "length": "hold"})
     deep = folder / "deep.mp4"
@@ -61,7 +68,7 @@ def shown(row: dict[str, Any], settings: Settings) -> list[tuple[float, int]]:  
         return [(float(frame.time or 0), int(frame.to_ndarray(format="gray").mean())) for frame in media.decode(video=0)]
 
 
-@pytest.mark.parametrize("title", ["gap", "tenth", "late", "leaving", "pair", "nobody"])
+@pytest.mark.parametrize("title", ["gap", "tenth", "late", "leaving", "pair", "cut", "nobody"])
 def test_as_many_pictures_come_out_as_went_in(dubbed: tuple[Path, dict[str, Any], Settings], title: str) -> None:
     folder, rows, known = dubbed
     assert rows[title]["state"] in ("delivered", "flagged") and rows[title]["takes"], rows[title]["error"]
@@ -96,6 +103,15 @@ def test_a_deep_picture_is_refused_before_anything_is_made(dubbed: tuple[Path, d
     _, rows, _ = dubbed
     assert rows["deep"]["state"] == "failed" and rows["deep"]["error"]["code"] == "media.ten_bit"
     assert "deep.mp4" in rows["deep"]["error"]["message"] and rows["deep"]["error"]["next_step"]
+
+
+def test_quiet_shots_and_the_original_sound_stay_where_that_is_asked(dubbed: tuple[Path, dict[str, Any], Settings]) -> None:
+    from infra.artifacts import open_artifacts
+
+    _, rows, known = dubbed
+    assert "stay as they are: nothing is said in the shot" in told(rows["cut"])
+    with av.open(str(open_artifacts(known).path(rows["cut"]["takes"][0]["video"]))) as media:
+        assert [stream.metadata.get("language") for stream in media.streams.audio] == ["eng", "und"]
 
 
 def test_speech_that_runs_on_holds_the_last_picture(dubbed: tuple[Path, dict[str, Any], Settings]) -> None:
@@ -174,7 +190,7 @@ def test_lips_come_and_go_softly_within_a_shot() -> None:
 
 
 def test_a_shot_in_which_nothing_is_said_can_stay(tmp_path: Path) -> None:
-    path = scene(tmp_path / "cut.mp4", lambda number, picture: picture if number < 25 else picture[:, ::-1] // 2 + 20)
+    path = scene(tmp_path / "cut.mp4", mirrored)
     tracks, _ = followed(path, tmp_path)
     assert len(tracks.shots) == 2
     activity = np.zeros(200, np.float32)

@@ -167,6 +167,22 @@ def test_a_person_s_tracks_count_together(scores: dict[int, SyncScore], chosen: 
     assert found.tracks == chosen and (said in found.ambiguous if said else not found.ambiguous)
 
 
+@pytest.mark.parametrize(
+    ("scores", "chosen"),
+    [
+        ({0: heard(0.8), 1: heard(0.7), 2: heard(0.9)}, {0, 1, 2}),  # both agree with the sound: perhaps one person
+        ({0: heard(0.8), 1: heard(0.3), 2: heard(0.9)}, {0, 2}),  # one of them clearly does not
+        ({}, {0, 1, 2}),
+    ],
+)
+def test_people_who_are_never_seen_together_may_be_one(scores: dict[int, SyncScore], chosen: set[int]) -> None:
+    shots = [replace(track(number, identity), first=100 * number, last=100 * number + 100) for number, identity in ((0, 0), (1, 1), (2, 0))]
+    found = by_sound(Listed(*shots), scores)  # type: ignore[arg-type]
+    assert found.tracks == chosen and ("may be one person" in found.ambiguous) == (len(chosen) == 3)
+    together = by_sound(Listed(*shots[:2], replace(shots[2], first=150)), scores)  # type: ignore[arg-type]
+    assert together.tracks == (chosen if len(chosen) == 2 else {0, 2} if scores else set())
+
+
 def test_tracks_are_scored_by_shot(shared_data: Path, tmp_path: Path) -> None:
     """One clip after another, each with its own sound: each track is in sync where it plays, and says when that is."""
     clips = clip(shared_data, "s4"), clip(shared_data, "s1", 3)

@@ -7,7 +7,7 @@ the best guess beside it. Times count from the video's first picture.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ NEAR = 0.5  # seconds about a wished time in which its face may be found
 OVERLAP = 0.5  # share of the smaller of a wished box and a face that lies in the other
 LOOKS_LIKE = 0.7  # correlation with a reference picture (models/faces/identity.py) under which nobody is meant
 AHEAD = 0.05  # and by how much the one who is meant is ahead of the next
+ONE_BY_ONE = "they are never seen together and may be one person, so that all of them are redrawn in this take"
 EACH = 6  # faces of a track that are compared with a reference picture
 
 
@@ -80,6 +81,9 @@ def by_sound(tracks: TrackFile, scores: dict[int, SyncScore]) -> Cast:
     if not told:
         reasons = sorted({score.reason for score in scores.values() if score.reason})
         why = f"{_count(tracks)} people are seen and nothing says who speaks ({'; '.join(reasons) or 'nothing could be scored'})"
+        everybody = {track.identity for track in tracks.tracks}
+        if parted(tracks.tracks, everybody):
+            return replace(_of(tracks, everybody, "the only person in each picture"), ambiguous=f"{why}; {ONE_BY_ONE}; point at the face that speaks")
         return Cast(frozenset(), "nobody", f"{why}; point at the face that speaks")
     ranked = sorted(told, key=lambda who: -told[who])
     best, rest = told[ranked[0]], ranked[1:]
@@ -91,8 +95,17 @@ def by_sound(tracks: TrackFile, scores: dict[int, SyncScore]) -> Cast:
         return Cast(guess.tracks, "best guess by sound", f"{why}; point at the face that speaks", told)
     if best < CLEARLY * next_best:
         why = f"the lips of more than one person agree with the sound (probability of sync: {figures})"
+        several = {who for who in ranked if told[who] >= IN_SYNC}
+        if parted(tracks.tracks, several):
+            guess, why = _of(tracks, several, ""), f"{why}; {ONE_BY_ONE}"
         return Cast(guess.tracks, "best guess by sound", f"{why}; point at the face that speaks", told)
     return Cast(guess.tracks, f"lips agree with the sound ({figures})", "", told)
+
+
+def parted(tracks: Iterable[Track], people: set[int]) -> bool:
+    """Whether no two of these people are ever there at the same time: they may be one, in another light or from another side."""
+    spans = sorted((track.first, track.last, track.identity) for track in tracks if track.identity in people)
+    return all(later[0] >= earlier[1] or later[2] == earlier[2] for number, earlier in enumerate(spans) for later in spans[number + 1 :])
 
 
 def in_sync(tracks: Iterable[Track], scores: dict[int, SyncScore]) -> dict[int, float]:
