@@ -2,7 +2,7 @@
 
 Three ways to learn to hear and to draw lips: whole, without the memory, and without the visual-visual sync loss. All begin from the
 shipped weights' eyes and hand (identity encoder and decoder), for those take hours; ears, memory and lip encoder begin anew, from the
-same seeds, and see the same samples for as many steps. The sync expert, which does not ship, teaches none of them. What is compared
+same seeds, and see the same samples for as many steps. The sync expert, which does not ship, teaches none of them, and no judge does. What is compared
 are held-out clips, re-dubbed by the engine; a difference counts where it is larger than its spread over seeds.
 """
 
@@ -106,7 +106,7 @@ def _seed(seed: int, grid: Path, cache: Path, plan: Plan) -> list[dict[str, Any]
 
 def learned(name: str, cache: Path, seed: int, plan: Plan) -> Learner:
     """A variant after its steps."""
-    preset, weights = compact(), Weights(audio_visual=0.0)
+    preset, weights = compact(), Weights(audio_visual=0.0, adversarial=0.0)
     preset = replace(preset, model=replace(preset.model, memory=name != "without_memory"))
     weights = replace(weights, visual_visual=0.0) if name == "without_visual_visual" else weights
     part = Learner(Options(cache=cache, out=cache, batch=plan.batch, seed=seed), preset=preset, weights=weights)

@@ -206,6 +206,14 @@ def test_the_sync_losses_know_right_from_wrong() -> None:
     assert float(losses.visual_visual(lip, halves, halves)) == 0 < float(losses.visual_visual(lip, halves.flip(1), halves))
 
 
+@pytest.mark.parametrize("form", ["compact", "paper"])
+def test_a_new_judge_tells_pictures_apart(form: str) -> None:
+    torch.manual_seed(0)
+    judge = QualityDiscriminator((compact() if form == "compact" else paper()).judge)
+    dark, light = judge(torch.rand(4, 3, 64, 128) - 1).detach(), judge(torch.rand(4, 3, 64, 128)).detach()
+    assert (dark.mean() - light.mean()).abs() > 0.01 and dark.std() > 1e-3 and dark.abs().max() < 10
+
+
 def test_the_compact_expert_does_not_see_light() -> None:
     torch.manual_seed(0)
     expert, halves = SyncExpert(compact().expert).eval(), torch.rand(2, 5, 3, 64, 128) - 0.5

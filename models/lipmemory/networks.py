@@ -214,6 +214,9 @@ class QualityDiscriminator(nn.Module):
 
 def _bare(inputs: int, outputs: int, kernel: int, stride: int | tuple[int, int], padding: int | None = None) -> nn.Sequential:
     wide = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2 if padding is None else padding)
+    with torch.no_grad():  # torch's own beginning leaves nothing of a picture after a dozen layers without norms (He et al. 2015)
+        wide.weight *= 6**0.5
+        nn.init.zeros_(wide.bias)  # type: ignore[arg-type]
     return nn.Sequential(wide, nn.LeakyReLU(0.01))
 
 
