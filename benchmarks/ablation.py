@@ -2,8 +2,8 @@
 
 Three ways to learn to hear and to draw lips: whole, without the memory, and without the visual-visual sync loss. All begin from the
 shipped weights' eyes and hand (identity encoder and decoder), for those take hours; ears, memory and lip encoder begin anew, from the
-same seeds, and see the same samples for as many steps. The sync expert, which does not ship, teaches none of them, and no judge does. What is compared
-are held-out clips, re-dubbed by the engine; a difference counts where it is larger than its spread over seeds.
+same seeds, and see the same samples for as many steps. The sync expert, which does not ship, teaches none of them, and no judge does.
+What is compared are held-out clips, re-dubbed by the engine; a difference counts where it is larger than its spread over seeds.
 """
 
 import tempfile
