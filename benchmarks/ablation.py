@@ -45,7 +45,7 @@ class Plan:
 class Learner(Renderer):
     """The renderer in training, whose last steps are of runs alone: the loss in question needs them."""
 
-    ends = (0.64, 0.88)
+    ends, squared = (0.64, 0.88), 1.0
 
     def draw(self, seed: int, ranks: Ranks) -> tuple[torch.Tensor, ...]:
         """Sounds, then single frames, then two runs of five."""

@@ -31,7 +31,7 @@ NAME = "lipmemory"
 PART = "compact"
 BATCH = 8  # faces a call of the networks
 HEARD = 750  # frames a call of the audio encoder
-EMPHASIS = 1.1  # regression draws movement towards its mean: what is heard is taken this much further from silence
+EMPHASIS = 1.0  # how much further from silence than it was heard; more is confidence for decibels
 
 
 @dataclass(frozen=True)
