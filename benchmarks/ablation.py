@@ -2,8 +2,8 @@
 
 Three ways to learn to hear and to draw lips: whole, without the memory, and without the visual-visual sync loss. All begin from the
 shipped weights' eyes and hand (identity encoder and decoder), for those take hours; ears, memory and lip encoder begin anew, from the
-same seeds, and see the same samples for as many steps. The sync expert, which does not ship, teaches none of them, and no judge does. What is compared
-are held-out clips, re-dubbed by the engine; a difference counts where it is larger than its spread over seeds.
+same seeds, and see the same samples for as many steps. The sync expert, which does not ship, teaches none of them, and no judge does.
+What is compared are held-out clips, re-dubbed by the engine; a difference counts where it is larger than its spread over seeds.
 """
 
 import tempfile
@@ -45,7 +45,7 @@ class Plan:
 class Learner(Renderer):
     """The renderer in training, whose last steps are of runs alone: the loss in question needs them."""
 
-    ends = (0.64, 0.88)
+    ends, squared = (0.64, 0.88), 1.0
 
     def draw(self, seed: int, ranks: Ranks) -> tuple[torch.Tensor, ...]:
         """Sounds, then single frames, then two runs of five."""

@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import ablation
 from infra.errors import InputError
+from models import checkpoints
 from models.corpus import FACE_SIZE, Clip, Corpus
 from models.faces.crop import Square
 from models.lipmemory import losses
@@ -146,6 +148,7 @@ def test_weights_are_the_published_ones() -> None:
     assert asdict(losses.Weights()) == {"reconstruction": 10.0, "audio_visual": 0.2, "visual_visual": 0.2, "adversarial": 0.2, "memory": 0.2}
     black, white = torch.full((1, 3, 4, 8), -1.0), torch.ones(1, 3, 4, 8)
     assert float(losses.reconstruction(black, white)) == 1.0  # on the scale of [0, 1]
+    assert float(losses.reconstruction(black, 0 * white, squares=2.0)) == 1.0  # a half, and twice its square
 
 
 def small(**changes: object) -> Preset:
@@ -461,6 +464,17 @@ def test_a_plain_run_is_as_it_was_filmed(cache: Path) -> None:
         seen = nn.functional.avg_pool2d(samples.batch(8, 1, plain).target, 16)
         apart.append(float((seen[:, None] - filmed[None]).abs().mean((2, 3, 4)).min(1).values.mean()))
     assert apart[0] < 0.5 * apart[1]  # near a frame that there is
+
+
+def test_an_ablations_variants_differ_in_one_thing_alone(cache: Path) -> None:
+    plan = ablation.Plan(steps=4, batch=2)  # none of them is of runs, where visual-visual sync comes in
+    whole, other = (ablation.learned(name, cache, 1, plan).average.state_dict() for name in ("full", "without_visual_visual"))
+    assert all(torch.equal(value, other[name]) for name, value in whole.items())
+    shipped = checkpoints.load("lipmemory", "compact")
+    near, anew = ((whole[name] - shipped[name]).abs().mean() / shipped[name].abs().mean() for name in ("identity.stages.1.0.body.0.weight", "audio.1.0.body.0.weight"))
+    assert near < 0.1 < anew  # eyes are the shipped ones, ears are not
+    rows = [{"variant": name, "seed": seed, "lmd": seed + at, "confidence": at, "mouth_psnr_gain_db": 0.0} for at, name in enumerate(ablation.VARIANTS) for seed in (2, 1)]
+    assert ablation.gained(rows)["lmd_over_without_visual_visual"] == {"mean": -2.0, "deviation": 0.0}
 
 
 def test_chance_in_a_step_hangs_on_its_seed_alone(cache: Path, tmp_path: Path) -> None:

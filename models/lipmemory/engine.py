@@ -33,7 +33,7 @@ PART = "compact"
 BATCH = 8  # faces a call of the networks
 AHEAD = 6  # pictures on each side that a face's square is averaged over
 HEARD = 125  # pictures a call of the audio encoder: more save no time, and their maps are large
-EMPHASIS = 1.1  # regression draws movement towards its mean: what is heard is taken this much further from silence
+EMPHASIS = 1.0  # how much further from silence than it was heard; more is confidence for decibels
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,13 @@ class Weights:
     memory: float = 0.2
 
 
-def reconstruction(drawn: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """L1 of pictures [N, 3, H, W] on the scale of [0, 1]; weight [N, 1, H, W] says where it counts more (published: nowhere)."""
+def reconstruction(drawn: Tensor, target: Tensor, weight: Tensor | None = None, squares: float = 0.0) -> Tensor:
+    """L1 of pictures [N, 3, H, W] on the scale of [0, 1]; weight [N, 1, H, W] says where it counts more (published: nowhere).
+
+    squares: how much squares count beside it (published: nothing).
+    """
     apart = (drawn - target).abs() / 2
+    apart = apart + squares * apart.square() if squares else apart
     return apart.mean() if weight is None else (apart * weight).mean() / weight.mean()
 
 

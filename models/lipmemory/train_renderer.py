@@ -32,6 +32,7 @@ KEYED = 0.7  # of single frames, drawn by the key path
 SHAPED = 0.2  # how much the mouth's shape counts, compact alone
 MOUTH = 14.0  # how much more the mouth counts in the reconstruction, compact alone
 PLAIN = 0.8  # share of the runs of frames that are seen and heard nearly as they were filmed
+SQUARES = 4.0  # how much squares count beside L1 at the end of a run, compact alone: decibels are of squares
 PARTS = 0.2  # how much the painted pixels and the moved reference count beside the picture they make, compact alone
 LED = 30.0  # how much it counts that the flow takes points of the mouth to where the reference has them, compact alone
 
@@ -45,6 +46,7 @@ class RedrawLoss(nn.Module):
         super().__init__()
         self.preset, self.weights = preset, weights
         self.model, self.lip, self.reader, self.expert = model, lip, reader, expert
+        self.squares = 0.0
         self.judge = (judge,)  # in a tuple: its parameters are not this module's
 
     def forward(self, *batch: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
@@ -87,7 +89,7 @@ class RedrawLoss(nn.Module):
         if not self.preset.model.lower:
             return losses.reconstruction(drawn, batch.target.repeat(paths, 1, 1, 1))
         weight = rest + MOUTH * batch.mouth.repeat(paths, 1, 1, 1)
-        return losses.reconstruction(drawn, lower_half(batch.target).repeat(paths, 1, 1, 1), weight)
+        return losses.reconstruction(drawn, lower_half(batch.target).repeat(paths, 1, 1, 1), weight, self.squares)
 
     def judged(self, drawn: Tensor, batch: Batch, weights: losses.Weights, paths: int) -> dict[str, Tensor]:
         """The terms of runs: both sync losses and the discriminator's, each summed over paths."""
@@ -139,6 +141,7 @@ class Renderer(Part):
     """The part `renderer` of lipmemory; taught by `expert`, whose checkpoint is to lie in the run's folder."""
 
     name, clip, rate = "lipmemory-renderer", 1.0, 1e-3
+    squared = 0.9  # share of the run from which squares count
     ends = (0.2, 0.7)  # shares of the run at which sounds alone end, and at which runs of five come in by turns with single frames
 
     def __init__(self, options: Options, *, preset: Preset | None = None, weights: losses.Weights | None = None) -> None:
@@ -155,7 +158,8 @@ class Renderer(Part):
             "optimiser": torch.optim.Adam(taught, self.rate, betas=(0.5, 0.999)),
             "judging": torch.optim.Adam(self.judge.parameters(), 5 * self.rate, betas=(0.5, 0.999)),
         }
-        self.loss: nn.Module = RedrawLoss(self.preset, self.weights, self.model, self.lip, self.reader, self.judge, expert)
+        self.redraw = RedrawLoss(self.preset, self.weights, self.model, self.lip, self.reader, self.judge, expert)
+        self.loss: nn.Module = self.redraw
         self.judged: nn.Module = JudgeLoss(self.judge)
         self.samples = Samples(Corpus(options.cache, "train"), self.preset.model.size, options.seed)
 
@@ -172,6 +176,7 @@ class Renderer(Part):
     def pace(self, portion: float) -> None:
         """A rise over 60 steps, then a cosine; the judge learns five times as fast."""
         self.portion = portion
+        self.redraw.squares = SQUARES if portion >= self.squared else 0.0
         rate = self.rate * cosine(self.step, portion, 60, 0.02)
         set_rate(self.optimisers["optimiser"], rate)
         set_rate(self.optimisers["judging"], 5 * rate)
