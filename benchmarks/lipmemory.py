@@ -82,7 +82,10 @@ def redub(path: Path, engine: LipMemoryEngine, sound: Path | None = None) -> dic
 
 
 def compared(made: np.ndarray, real: np.ndarray, marks: np.ndarray) -> dict[str, float]:
-    """How much nearer made frames [T, H, W, 3] are to the real ones than the first of them held, at a face of 128 pixels."""
+    """How much nearer made frames [T, H, W, 3] are to the real ones than the first of them held, at a face of 128 pixels.
+
+    The first frame itself is left out of both: held, it is compared with itself.
+    """
     from skimage.metrics import structural_similarity
 
     square = face_square(marks[0])
@@ -92,8 +95,8 @@ def compared(made: np.ndarray, real: np.ndarray, marks: np.ndarray) -> dict[str,
     place = (square.to_unit(marks[0]) + 1) * SIZE / 2
     mouth, held, wanted = (mouth_pixels(video, place) for video in (shown, first, target))
     return {
-        "psnr_gain_db": psnr(shown, target) - psnr(first, target),
-        "mouth_psnr_gain_db": psnr(mouth, wanted) - psnr(held, wanted),
+        "psnr_gain_db": psnr(shown[1:], target[1:]) - psnr(first[1:], target[1:]),
+        "mouth_psnr_gain_db": psnr(mouth[1:], wanted[1:]) - psnr(held[1:], wanted[1:]),
         "ssim": float(np.mean([structural_similarity(a, b, channel_axis=2) for a, b in zip(shown, target, strict=True)])),
         "lmd": float(np.linalg.norm(_lips(track(made), square) - lips, axis=-1).mean()),
         "held_lmd": float(np.linalg.norm(lips[:1] - lips, axis=-1).mean()),
