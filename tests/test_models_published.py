@@ -1,0 +1,149 @@
+"""The scorer as published: parity under deterministic weights, its protocol against a plain loop, import, streaming, fewer products."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from infra.errors import WeightsError
+from infra.samples import Samples
+from infra.settings import get_settings
+from models import checkpoints
+from models.imports import bring
+from models.syncnet.published import scorer as at_work
+from models.syncnet.published.features import cepstra, sound_windows, whole_samples, windows_in
+from models.syncnet.published.network import PublishedSyncNet
+from models.syncnet.published.protocol import distances_of, score_of
+from models.syncnet.published.scorer import PublishedScorer, installed
+from parity import fill, near, needs_vectors, vectors
+
+
+@pytest.fixture(scope="module")
+def network() -> PublishedSyncNet:
+    torch.set_num_threads(1)
+    made = fill(PublishedSyncNet(), "")
+    assert isinstance(made, PublishedSyncNet)
+    return made
+
+
+@pytest.fixture(scope="module")
+def scorer(network: PublishedSyncNet) -> PublishedScorer:
+    return PublishedScorer(network, "deterministic")
+
+
+@pytest.fixture(name="home")
+def home_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("DUBWRIGHT_HOME", str(tmp_path / "home"))
+    get_settings.cache_clear()
+    at_work._load.cache_clear()
+    yield tmp_path / "home"
+    monkeypatch.undo()
+    get_settings.cache_clear()
+    at_work._load.cache_clear()
+
+
+def clip(frames: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Faces uint8 [T, 224, 224, 3] that are noise in large grains, and a sound float32 that is noise."""
+    random = np.random.default_rng(seed)
+    small = torch.from_numpy(random.integers(0, 256, (frames, 3, 14, 14)).astype(np.float32))
+    faces = F.interpolate(small, size=224, mode="bilinear").round().to(torch.uint8).permute(0, 2, 3, 1)
+    return faces.numpy(), random.normal(0, 0.1, frames * 640).astype(np.float32)
+
+
+def test_the_state_dict_has_the_published_entries(network: PublishedSyncNet) -> None:
+    shapes = {"netcnnaud.8.weight": (384, 192, 3, 3), "netcnnaud.18.weight": (512, 256, 5, 4), "netcnnlip.0.weight": (96, 3, 5, 7, 7),
+              "netcnnlip.4.weight": (256, 96, 1, 5, 5), "netcnnlip.18.weight": (512, 256, 1, 6, 6), "netfclip.3.weight": (1024, 512)}  # fmt: skip
+    state = network.state_dict()
+    assert len(state) == 102 and sum(p.numel() for p in network.parameters()) == 13_631_616
+    assert {name: tuple(state[name].shape) for name in shapes} == shapes
+
+
+@needs_vectors
+@torch.no_grad()
+def test_both_towers_are_the_published_ones(network: PublishedSyncNet, scorer: PublishedScorer) -> None:
+    given = vectors("syncnet")
+    lip = torch.from_numpy(given["lip"])
+    near(network.see(lip.float().transpose(0, 1)[None]), given["lip_embedding"])
+    near(network.hear(torch.from_numpy(given["audio"])), given["audio_embedding"])
+    near(scorer.see(lip.permute(0, 2, 3, 1).contiguous().numpy()), given["lip_embedding"])
+    near(scorer.heard(torch.from_numpy(given["audio"])), given["audio_embedding"])
+
+
+@needs_vectors
+def test_sound_features_are_the_published_ones() -> None:
+    given = vectors("audio_features")
+    near(cepstra(given["wav"]), given["syncnet_mfcc"])
+    wave, count = given["wav"].astype(np.float32) / 32768, windows_in(1000, len(given["wav"]))
+    assert np.array_equal(whole_samples(wave), given["wav"])
+    expected = np.stack([given["syncnet_mfcc"][4 * i : 4 * i + 20].T for i in range(count)])[:, None]
+    near(sound_windows(wave, 0, count), expected)
+    near(sound_windows(wave, 17, 40), expected[17:40])  # from the middle on
+    near(sound_windows(np.concatenate([np.ones(640, np.float32), wave]), 0, count, 640), expected)  # what lies before a clip is not heard
+
+
+@needs_vectors
+def test_the_measures_are_the_published_ones() -> None:
+    given = vectors("syncnet_protocol")
+    found = score_of(distances_of(given["video"], given["audio"]))
+    near(found.distances, given["mean_distance"])
+    assert found.offset == int(given["offset"])
+    near(np.array([found.distance, found.confidence]), np.array([given["min_distance"], given["confidence"]]))
+
+
+def test_video_that_is_its_sound_delayed_by_three_scores_three_and_ends_meet_zeros() -> None:
+    audio = np.random.default_rng(0).normal(size=(60, 1024)).astype(np.float32)
+    video = np.roll(audio, 3, axis=0)
+    distances = distances_of(video, audio)
+    found = score_of(distances)
+    assert found.offset == 3 and found.confidence > 5 and found.scorable
+    assert np.allclose(distances[0, :15], np.linalg.norm(video[0] + 1e-6), rtol=1e-5)
+    padded = np.pad(audio, ((15, 15), (0, 0)))
+    plain = np.stack([np.linalg.norm(video[i] - padded[i : i + 31] + 1e-6, axis=1) for i in range(60)])
+    assert np.allclose(distances, plain, rtol=1e-5)
+    rough = np.median(plain.mean(0)) - plain[:, plain.mean(0).argmin()]
+    assert np.isclose(found.window_confidence[30], np.median(rough[26:35]), atol=1e-4)
+
+
+def test_a_clip_that_streams_scores_as_one_that_is_held(network: PublishedSyncNet, scorer: PublishedScorer, monkeypatch: pytest.MonkeyPatch) -> None:
+    faces, wave = clip(61)
+    count = windows_in(61, len(wave))
+    video = scorer.see(faces)
+    whole = score_of(distances_of(video[:count], scorer.hear(wave, 0, count)))
+    assert len(video) == 57 and count == 56 == len(whole.window_confidence)
+    monkeypatch.setattr(at_work, "STRETCH", 16)
+    sounds = Samples(np.float32, [np.ones(640, np.float32), wave])
+    lane = at_work.Lane(scorer, sounds, 640)
+    for face in faces:
+        lane.add(face)
+        assert len(lane.video) <= 3 * 16 + 15 and len(lane.faces) < 20
+    streamed = lane.score()
+    assert streamed.offset == whole.offset
+    for name in ("distances", "window_confidence", "distance", "confidence"):
+        np.testing.assert_allclose(getattr(streamed, name), getattr(whole, name), rtol=1e-4, atol=1e-4 * whole.distance)
+
+
+def test_the_sound_ends_a_clip_and_short_ones_say_so(scorer: PublishedScorer) -> None:
+    faces, wave = clip(12)
+    assert len(scorer.score(faces, wave[: 9 * 640 + 639]).window_confidence) == 4
+    for given in (scorer.score(faces[:5], wave), scorer.score(faces, wave[: 6 * 640 - 1]), scorer.score(faces[:0], wave)):
+        assert not given.scorable and "shorter" in given.reason and np.isnan(given.distance)
+
+
+def test_the_published_file_becomes_weights(home: Path, tmp_path: Path, network: PublishedSyncNet) -> None:
+    state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
+    torch.save(state, tmp_path / "syncnet_v2.model")
+    assert not installed()
+    (card,) = bring("syncnet", [tmp_path / "syncnet_v2.model"], licence="terms not stated; measuring only")
+    assert installed() and card.engine == "syncnet" and card.licence_class == "research" and "align_corners" not in card.config
+    assert card in checkpoints.cards() and checkpoints.place("syncnet", "published").is_relative_to(home)
+    loaded = PublishedScorer.load()
+    assert loaded.version == card.sha256
+    assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.network.state_dict().items())
+    state["netcnnlip.0.weight"] = state["netcnnlip.0.weight"][:, :, 0]
+    torch.save(state, tmp_path / "other.model")
+    with pytest.raises(WeightsError, match=r"netcnnlip\.0\.weight") as told:
+        bring("syncnet", [tmp_path / "other.model"], licence="none")
+    assert "102" in told.value.next_step
