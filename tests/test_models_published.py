@@ -1,5 +1,6 @@
 """The scorer as published: parity under deterministic weights, its protocol against a plain loop, import, streaming, fewer products."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from benchmarks import syncnet as bench
 from infra.errors import WeightsError
 from infra.samples import Samples
 from infra.settings import get_settings
 from models import checkpoints
 from models.imports import bring
+from models.syncnet.published import cpu
 from models.syncnet.published import scorer as at_work
 from models.syncnet.published.features import cepstra, sound_windows, whole_samples, windows_in
 from models.syncnet.published.network import PublishedSyncNet
@@ -108,17 +111,17 @@ def test_video_that_is_its_sound_delayed_by_three_scores_three_and_ends_meet_zer
 
 
 def test_a_clip_that_streams_scores_as_one_that_is_held(network: PublishedSyncNet, scorer: PublishedScorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    faces, wave = clip(61)
-    count = windows_in(61, len(wave))
+    faces, wave = clip(41)
+    count = windows_in(41, len(wave))
     video = scorer.see(faces)
     whole = score_of(distances_of(video[:count], scorer.hear(wave, 0, count)))
-    assert len(video) == 57 and count == 56 == len(whole.window_confidence)
-    monkeypatch.setattr(at_work, "STRETCH", 16)
+    assert len(video) == 37 and count == 36 == len(whole.window_confidence)
+    monkeypatch.setattr(at_work, "STRETCH", 8)
     sounds = Samples(np.float32, [np.ones(640, np.float32), wave])
     lane = at_work.Lane(scorer, sounds, 640)
     for face in faces:
         lane.add(face)
-        assert len(lane.video) <= 3 * 16 + 15 and len(lane.faces) < 20
+        assert len(lane.video) <= at_work.BATCH + 8 + 2 * 15 and len(lane.faces) < at_work.BATCH + 4
     streamed = lane.score()
     assert streamed.offset == whole.offset
     for name in ("distances", "window_confidence", "distance", "confidence"):
@@ -147,3 +150,45 @@ def test_the_published_file_becomes_weights(home: Path, tmp_path: Path, network:
     with pytest.raises(WeightsError, match=r"netcnnlip\.0\.weight") as told:
         bring("syncnet", [tmp_path / "other.model"], licence="none")
     assert "102" in told.value.next_step
+
+
+# fewer products
+
+
+def same(found: torch.Tensor, expected: torch.Tensor) -> None:
+    """At most 1e-4 of the range apart: rounding, and kernels in sixteen bits."""
+    assert found.shape == expected.shape
+    assert float((found - expected).abs().max()) <= 1e-4 * float(expected.abs().max())
+
+
+@pytest.mark.parametrize("integers", [True, False], ids=["integers", "floats"])
+@torch.inference_mode()
+def test_the_rearranged_towers_give_the_published_embeddings(network: PublishedSyncNet, integers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not cpu.runs_here() or (integers and not cpu.integers_run()):
+        pytest.skip("left out: this processor has no VNNI, or is no x86")
+    monkeypatch.setattr(cpu, "integers_run", lambda: integers)
+    fast = cpu.FastSyncNet(network)
+    faces = torch.from_numpy(clip(10)[0])
+    faces[3] = 255  # the largest sums that there are
+    windows = faces.permute(3, 0, 1, 2).float().unfold(1, 5, 1).permute(1, 0, 4, 2, 3)
+    same(fast.see(faces), network.see(windows))
+    sound = torch.randn(7, 1, 13, 20) * 10
+    same(fast.hear(sound), network.hear(sound))
+
+
+@pytest.mark.parametrize(("batch", "height", "width"), [(1, 13, 13), (7, 11, 9), (20, 13, 13), (3, 4, 5), (2, 1, 1)])
+@torch.inference_mode()
+def test_tiles_of_many_windows_are_plain_convolutions(batch: int, height: int, width: int) -> None:
+    conv = torch.nn.Conv2d(8, 16, 3, padding=1)
+    feature = torch.randn(batch, 8, height, width).contiguous(memory_format=torch.channels_last)
+    same(cpu.Tiled(conv.weight, conv.bias)(feature), conv(feature).relu())
+
+
+def test_the_bench_reports_only_where_scores_are_the_same(network: PublishedSyncNet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(bench.rows, "add", functools.partial(bench.rows.add, path=tmp_path / "results.csv"))
+    told = bench.run(rounds=1, windows=6)
+    assert set(told["figures"]) == {"cpu_seconds_ratio", "window_seconds", "published_window_seconds", "scores_apart"}
+    assert 0 <= told["figures"]["scores_apart"] <= 1e-4
+    monkeypatch.setattr(bench, "SAME", -1.0)
+    with pytest.raises(RuntimeError, match="nothing is measured"):
+        bench.run(rounds=1, windows=6)

@@ -27,17 +27,17 @@ from tasks.score_published import cropped, places_of, score_frames_published, sc
 from tasks.scored import lse_of, scored_tracks
 from tasks.tracks import TrackFile, follow
 
-COUNT, AFTER = 112, 60  # pictures of the first person; of the second
+COUNT, AFTER, SIZE = 44, 26, (360, 320)  # pictures of the first person; of the second; width and height
 
 
 @pytest.fixture(name="film", scope="module")
 def film_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One person for four and a half seconds, then another for less than four, and a hum that rises."""
+    """One person for 44 pictures, then another for 26, and a hum that rises."""
     path = tmp_path_factory.mktemp("film") / "film.mp4"
     times = np.arange((COUNT + AFTER) * 640) / 16_000
     write_wav(path.with_suffix(".wav"), (0.2 * np.sin(900 * times + 200 * times**2)).astype(np.float32), 16_000)
-    people = face(HOPPER), face(COLLINS)
-    with VideoWriter(path, 256, 240, Fraction(25), path.with_suffix(".wav"), crf=16, preset="veryfast", threads=1) as out:
+    people = [face(path, SIZE[1], SIZE[0]) for path in (HOPPER, COLLINS)]
+    with VideoWriter(path, *SIZE, Fraction(25), path.with_suffix(".wav"), crf=16, preset="veryfast", threads=1) as out:
         for number in range(COUNT + AFTER):
             out.write(swayed(people[number >= COUNT], number))
     return path
@@ -78,12 +78,14 @@ def test_crops_are_the_published_ones(film: Path) -> None:
         assert np.array_equal(cropped(picture, x, y, half), cv2.resize(patch, (224, 224)))
 
 
-def test_tracks_are_scored_from_their_own_crops_and_sound(film: Path, tracks: TrackFile, imported: Any) -> None:
+def test_tracks_are_scored_from_their_own_crops_and_sound(film: Path, tracks: TrackFile, imported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = tracks.tracks
+    assert {score.reason for score in score_tracks_published(film, tracks).values()} == {"seen for less than 100 pictures"}
+    monkeypatch.setattr(score_published, "SHORTEST", 40)
     scores = score_tracks_published(film, tracks)
-    assert list(scores) == [first.number, second.number] and scores[second.number].reason == "seen for less than 100 pictures"
+    assert list(scores) == [first.number, second.number] and scores[second.number].reason == "seen for less than 40 pictures"
     places, step = places_of(tracks, first.number), JpegStep()
-    assert places.shape == (COUNT, 3) and abs(places[50, 2] - places[60, 2]) < 3
+    assert places.shape == (COUNT, 3) and abs(places[20, 2] - places[30, 2]) < 3
     faces = [step.array(cropped(picture, *place)) for picture, place in zip(pictures(film, 0, COUNT), places, strict=True)]
     expected = PublishedScorer.load().score(faces, sound_of(film)[: COUNT * 640])
     found = scores[first.number]
@@ -92,12 +94,12 @@ def test_tracks_are_scored_from_their_own_crops_and_sound(film: Path, tracks: Tr
 
 
 def test_a_track_that_begins_late_hears_what_is_said_then(film: Path, tracks: TrackFile, imported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_published, "SHORTEST", 50)
+    monkeypatch.setattr(score_published, "SHORTEST", 20)
+    monkeypatch.setattr(score_published, "SMALLEST", 40.0)
     second = tracks.tracks[1]
     step, places = JpegStep(), places_of(tracks, second.number)
     faces = [step.array(cropped(picture, *place)) for picture, place in zip(pictures(film, second.first), places, strict=True)]
     expected = PublishedScorer.load().score(faces, sound_of(film)[second.first * 640 :])
-    monkeypatch.setattr(score_published, "places_of", lambda tracks, number: places if number == second.number else places[:1])
     found = score_tracks_published(film, tracks)[second.number]
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-5)
 
@@ -110,7 +112,8 @@ def test_whole_pictures_are_resized_after_the_jpeg_step(film: Path, imported: An
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-5)
 
 
-def test_what_is_told_of_a_video(film: Path, imported: Any) -> None:
+def test_what_is_told_of_a_video(film: Path, imported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_published, "SHORTEST", 40)
     rows = scored_tracks(film)
     told = lse_of(film, rows, cropped=False)
     assert told is not None and told["scored"] == 1 and told["mode"] == "real video" and told["weights"] == imported.sha256
