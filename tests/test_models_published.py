@@ -184,6 +184,14 @@ def test_tiles_of_many_windows_are_plain_convolutions(batch: int, height: int, w
     same(cpu.Tiled(conv.weight, conv.bias)(feature), conv(feature).relu())
 
 
+@pytest.mark.parametrize(("height", "width"), [(54, 54), (10, 16)])
+@torch.inference_mode()
+def test_blocks_of_pixels_give_a_convolution_of_stride_two(height: int, width: int) -> None:
+    conv = torch.nn.Conv2d(8, 16, 5, stride=2, padding=1)
+    feature = torch.randn(3, 8, height, width).contiguous(memory_format=torch.channels_last)
+    same(cpu.Halved(conv.weight, conv.bias)(feature), conv(feature))
+
+
 def test_the_bench_reports_only_where_scores_are_the_same(network: PublishedSyncNet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(bench.rows, "add", functools.partial(bench.rows.add, path=tmp_path / "results.csv"))
     told = bench.run(rounds=1, windows=6)

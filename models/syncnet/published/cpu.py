@@ -9,7 +9,8 @@ What is left is to compute less for each:
   fifteen channels.
 - Batch norms are folded into the convolutions; what a norm and a ReLU do to all pixels is done to the few that pooling leaves.
 - 3x3 convolutions are Winograd's F(4x4, 3x3), whose 36 matrix products are one grouped 1x1 convolution (oneDNN); all windows of a
-  batch lie in one picture, a row and a column of zeros between them, so that no tile is cut for a margin.
+  batch lie in one picture, a row and a column of zeros between them, so that no tile is spent on margins. The 5x5 convolution of
+  stride 2 is a 3x3 one over blocks of 2 x 2 pixels.
 - Channels lie last throughout.
 """
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.avct.convolutions import INPUT, KERNEL, OUTPUT
+from models.avct.convolutions import INPUT, KERNEL, OUTPUT, scratch
 from models.syncnet.published.network import EMBEDDING, FRAMES, PublishedSyncNet
 
 LAST = torch.channels_last
@@ -38,7 +39,7 @@ class FastSyncNet:
         # [96, 15, 7, 7]: a window's frames one after another, their colours last
         stacked = kernel.permute(0, 2, 1, 3, 4).flatten(1, 2)
         self.first: Integers | Plain = Integers(stacked, bias) if integers_run() else Plain(F.pad(stacked, (0, 0, 0, 0, 0, 1)), bias, 2, 0)
-        self.second = Plain(*folded(lip[4], lip[5]), 2, 1)
+        self.second = Halved(*folded(lip[4], lip[5]))
         self.lips = [Tiled(*folded(lip[at], lip[at + 1])) for at in (8, 11, 14)]
         self.lip_head = Dense(lip[18], lip[19], network.netfclip)
         self.heard_first = Plain(*folded(sound[0], sound[1]), 1, 1)
@@ -127,17 +128,29 @@ class Integers:
         return torch.ops.onednn.qconv2d_pointwise.binary(windows, 1.0, 0, low, small, self.zero, made, None, *how, 1.0, 0, "sum", 1.0, "none", [], "")
 
 
+class Products:
+    """Winograd's F(4x4, 3x3): tiles of 6 x 6 pixels to the 4 x 4 results of a 3x3 convolution."""
+
+    def __init__(self, kernel: Tensor) -> None:
+        self.outputs, self.inputs = kernel.shape[:2]
+        spread = torch.einsum("ai,ocij,bj->aboc", KERNEL, kernel.double(), KERNEL).float().reshape(36 * self.outputs, self.inputs, 1, 1)
+        shape = [1, 36 * self.inputs, TILES, 1]
+        self.packed = torch.ops.mkldnn._reorder_convolution_weight(spread, [0, 0], [1, 1], [1, 1], 36, shape)
+        self.before, self.after = torch.kron(INPUT, INPUT).float(), torch.kron(OUTPUT, OUTPUT).float()
+
+    def __call__(self, spread: Tensor) -> Tensor:
+        """Tiles [N, 36, inputs] after `before` to results [N, 16, outputs]: the 36 products are the groups of one 1x1 convolution."""
+        count = len(spread)
+        wide = spread.view(1, count, 1, 36 * self.inputs).permute(0, 3, 1, 2)
+        made = torch.ops.mkldnn._convolution_pointwise(wide, self.packed, None, [0, 0], [1, 1], [1, 1], 36, "none", [], "")
+        return torch.matmul(self.after, made.permute(0, 2, 3, 1).view(count, 36, self.outputs))
+
+
 class Tiled:
-    """A 3x3 convolution with padding 1 and a ReLU by Winograd's F(4x4, 3x3); its products are one convolution of 36 groups."""
+    """A 3x3 convolution with padding 1 and a ReLU, over many windows at once."""
 
     def __init__(self, kernel: Tensor, bias: Tensor) -> None:
-        self.outputs, self.inputs = kernel.shape[:2]
-        spread = torch.einsum("ai,ocij,bj->aboc", KERNEL, kernel.double(), KERNEL).float()
-        shape = [1, 36 * self.inputs, TILES, 1]
-        packed = spread.reshape(36 * self.outputs, self.inputs, 1, 1)
-        self.packed = torch.ops.mkldnn._reorder_convolution_weight(packed, [0, 0], [1, 1], [1, 1], 36, shape)
-        self.bias = bias
-        self.before, self.after = torch.kron(INPUT, INPUT).float(), torch.kron(OUTPUT, OUTPUT).float()
+        self.products, self.bias = Products(kernel), bias
 
     def __call__(self, feature: Tensor) -> Tensor:
         """[B, C, H, W] to [B, outputs, H, W]."""
@@ -145,7 +158,7 @@ class Tiled:
         across = math.ceil(math.sqrt(batch * (height + 1) / (width + 1)))
         down = math.ceil(batch / across)
         rows, columns = (-(-(count * (size + 1)) // 4) for count, size in ((down, height), (across, width)))
-        # one picture of all windows, zeros around each; [4 rows + 2, 4 columns + 2, C]
+        # one picture of all windows, zeros around each: [4 rows + 2, 4 columns + 2, C]
         sheet = feature.new_zeros(4 * rows + 2, 4 * columns + 2, channels)
         cells = sheet[1 : 1 + down * (height + 1), 1 : 1 + across * (width + 1)].unflatten(1, (across, width + 1)).unflatten(0, (down, height + 1))
         for row in range(down):
@@ -153,17 +166,38 @@ class Tiled:
             cells[row, :height, : len(mine), :width] = mine.permute(2, 0, 3, 1)
         step = sheet.stride()
         tiles = sheet.as_strided((rows, columns, 6, 6, channels), (4 * step[0], 4 * step[1], step[0], step[1], 1))
-        spread = torch.matmul(self.before, tiles.reshape(rows * columns, 36, channels))
-        product = self._product(spread.view(1, rows * columns, 1, 36 * channels).permute(0, 3, 1, 2))
-        made = torch.matmul(self.after, product.permute(0, 2, 3, 1).view(rows * columns, 36, self.outputs))
-        whole = made.view(rows, columns, 4, 4, self.outputs).transpose(1, 2).reshape(4 * rows, 4 * columns, self.outputs)
+        made = self.products(torch.matmul(self.products.before, tiles.reshape(rows * columns, 36, channels)))
+        whole = made.view(rows, columns, 4, 4, -1).transpose(1, 2).reshape(4 * rows, 4 * columns, -1)
         found = whole[: down * (height + 1), : across * (width + 1)].unflatten(1, (across, width + 1)).unflatten(0, (down, height + 1))
-        found = found[:, :height, :, :width].transpose(1, 2).reshape(down * across, height, width, self.outputs)[:batch]
+        found = found[:, :height, :, :width].transpose(1, 2).reshape(down * across, height, width, -1)[:batch]
         return found.add_(self.bias).relu_().permute(0, 3, 1, 2)
 
-    def _product(self, spread: Tensor) -> Tensor:
-        made: Tensor = torch.ops.mkldnn._convolution_pointwise(spread, self.packed, None, [0, 0], [1, 1], [1, 1], 36, "none", [], "")
-        return made
+
+class Halved:
+    """A 5x5 convolution of stride 2 with padding 1: a 3x3 one over blocks of 2 x 2 pixels, whose channels are four times as many."""
+
+    def __init__(self, kernel: Tensor, bias: Tensor) -> None:
+        blocks = F.pad(kernel, (0, 1, 0, 1)).unflatten(3, (3, 2)).unflatten(2, (3, 2))  # [O, C, 3, 2, 3, 2], the sixth tap is zero
+        self.products, self.bias = Products(blocks.permute(0, 3, 5, 1, 2, 4).flatten(1, 3)), bias
+
+    def __call__(self, feature: Tensor) -> Tensor:
+        """[B, C, H, W], H and W even, to [B, outputs, H / 2 - 1, W / 2 - 1]."""
+        batch, channels, height, width = feature.shape
+        high, wide = height // 2 - 1, width // 2 - 1
+        rows, columns = -(-high // 4), -(-wide // 4)
+        size = batch, 8 * rows + 4, 8 * columns + 4, channels
+        sheet = scratch(3, math.prod(size)).view(size).zero_()
+        sheet[:, 1 : 1 + height, 1 : 1 + width] = feature.permute(0, 2, 3, 1)
+        each, down, right, _ = sheet.stride()
+        shape, steps = (rows, columns, 6, 6, 2, 2, channels), (8 * down, 8 * right, 2 * down, 2 * right, down, right, 1)
+        count = rows * columns
+        tiles = scratch(4, math.prod(shape)).view(shape)
+        spread = scratch(5, batch * count * 36 * 4 * channels).view(batch * count, 36, 4 * channels)
+        for at in range(batch):  # one window's tiles lie in the cache
+            tiles.copy_(sheet.as_strided(shape, steps, at * each))
+            torch.matmul(self.products.before, tiles.view(count, 36, 4 * channels), out=spread[at * count : (at + 1) * count])
+        made = self.products(spread).view(batch, rows, columns, 4, 4, -1).transpose(2, 3).reshape(batch, 4 * rows, 4 * columns, -1)
+        return made[:, :high, :wide].add_(self.bias).permute(0, 3, 1, 2)
 
 
 class Dense:
