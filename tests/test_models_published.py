@@ -10,7 +10,6 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import syncnet as bench
-from infra.errors import WeightsError
 from infra.samples import Samples
 from infra.settings import get_settings
 from models import checkpoints
@@ -145,11 +144,6 @@ def test_the_published_file_becomes_weights(home: Path, tmp_path: Path, network:
     loaded = PublishedScorer.load()
     assert loaded.version == card.sha256
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in loaded.network.state_dict().items())
-    state["netcnnlip.0.weight"] = state["netcnnlip.0.weight"][:, :, 0]
-    torch.save(state, tmp_path / "other.model")
-    with pytest.raises(WeightsError, match=r"netcnnlip\.0\.weight") as told:
-        bring("syncnet", [tmp_path / "other.model"], licence="none")
-    assert "102" in told.value.next_step
 
 
 # fewer products
