@@ -5,7 +5,7 @@ frames at a stride of one, so each of a frame's five products with the kernel se
 What is left is to compute less for each:
 
 - The first layer (over half of the products) sees 8-bit pictures. Where the processor multiplies 8-bit numbers (VNNI), it runs in
-  integers, exactly: each kernel is split into two 8-bit parts, together 15 bits and a sign. Elsewhere it is one 2D convolution of
+  integers: sums are exact, and each kernel is split into two 8-bit parts, rounded to 15 bits and a sign in all. Elsewhere it is one 2D convolution of
   fifteen channels.
 - Batch norms are folded into the convolutions; what a norm and a ReLU do to all pixels is done to the few that pooling leaves.
 - 3x3 convolutions are Winograd's F(4x4, 3x3), whose 36 matrix products are one grouped 1x1 convolution (oneDNN); all windows of a
