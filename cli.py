@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 DEMO = Path(__file__).resolve().parent / "demo" / "demo.yaml"
-BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine", "redub": "redub"}  # what: module of benchmarks/
+BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine", "redub": "redub", "syncnet": "syncnet"}  # what: module of benchmarks/
 GRID = Path(__file__).resolve().parent.parent / "shared" / "data" / "grid"
 
 app = typer.Typer(
@@ -214,32 +214,33 @@ def report(
 def score(
     video: Annotated[Path, typer.Argument(help="A video with faces and speech.", show_default=False)],
     chart: Annotated[Path | None, typer.Option(help="Draw the curves into this SVG file.")] = None,
+    cropped: Annotated[bool, typer.Option("--cropped", help="It shows a face and nothing else, as clips of LRS do: LSE-D and LSE-C of whole pictures.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Score how well lips and speech agree in any video, as a whole, by face track and by second."""
+    """Score how well lips and speech agree in any video, as a whole, by face track and by second; LSE-D and LSE-C where SyncNet was imported."""
     voice = Voice(as_json)
     _settings()
     from tasks.gate import decide, load_thresholds
     from tasks.score import score_video
-    from tasks.scored import draw, scored_tracks
+    from tasks.scored import draw, lse_of, scored_tracks
     from tasks.values import score_tree
 
     with Bars(voice).shown() as bars:
         bars.phase("scoring the whole")
         found, thresholds = score_video(video), load_thresholds()
         bars.phase("scoring each face")
-        tracks = scored_tracks(video)
+        tracks = scored_tracks(video, published=not cropped)
+        published = lse_of(video, tracks, cropped)
     verdict = decide(found, thresholds)
     if chart is not None:
         chart.write_text(draw(video.name, tracks, thresholds))
-    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons), "tracks": tracks, "chart": chart and str(chart)})
+    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons), "tracks": tracks, "published": published, "chart": chart and str(chart)})
     of_one = ", one of its faces" if len({track["identity"] for track in tracks}) > 1 else ""
     voice.plain(f"{video.name}{of_one}: {verdict.verdict}" + (f", offset {found.offset:+d} frames, confidence {found.confidence:.3f}, distance {found.distance:.3f}" if found.scorable else ""))
     for reason in verdict.reasons:
         voice.plain(f"  {reason}")
-    tell_tracks(tracks, voice)
+    tell_tracks(tracks, published, voice)
     voice.plain(f"curves: {chart}" if chart else "next: --chart FILE.svg draws the curves")
-    voice.plain("these numbers are this project's own; they are not LSE-C or LSE-D")
 
 
 @app.command()
@@ -300,14 +301,14 @@ def models_list(as_json: Json = False) -> None:
 @models_app.command("import")
 @verb
 def models_import(
-    kind: Annotated[str, typer.Argument(help="avct or fomm.")],
-    files: Annotated[list[Path], typer.Argument(help="avct: generator.ckpt and, if there is one, audio2pose.ckpt. fomm: the checkpoint.")],
+    kind: Annotated[str, typer.Argument(help="avct, fomm or syncnet.")],
+    files: Annotated[list[Path], typer.Argument(help="avct: generator.ckpt and, if there is one, audio2pose.ckpt. fomm: the checkpoint. syncnet: syncnet_v2.model.")],
     licence: Annotated[str, typer.Option(help="What allows you to use them; kept on their cards.")],
     open_licence: Annotated[bool, typer.Option("--commercial", help="The licence allows commercial use.")] = False,
     align_corners: Annotated[bool, typer.Option("--align-corners", help="They were trained with torch before 1.3, whose grids align corners.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Turn published checkpoints that you may use into weights of the preset paper."""
+    """Turn published checkpoints that you may use into weights: of the preset paper, or of the scorer that LSE-D and LSE-C are measured with."""
     from dataclasses import asdict
 
     from models.imports import bring
@@ -447,7 +448,7 @@ def calibrate(
 @app.command()
 @verb
 def bench(
-    what: Annotated[str, typer.Argument(help="memory, speed, startup, kernels or avct.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="memory, speed, startup, kernels, avct, redub or syncnet.", show_default=False)],
     aot: Annotated[bool, typer.Option("--aot", help="kernels: compile, count and compute only; measure nothing.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -217,8 +217,21 @@ def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
     voice.plain(f"where the batch stands:          dubwright status {tree['batch']}")
 
 
-def tell_tracks(tracks: list[dict[str, Any]], voice: Voice) -> None:
-    """A scored video's face tracks for a person: a line a track, then a line for each of their seconds."""
+def _tell_published(tracks: list[dict[str, Any]], published: dict[str, Any] | None, voice: Voice) -> None:
+    """A scored video's LSE-D and LSE-C for a person, or how to get them."""
+    if published is None:
+        voice.plain("these numbers are this project's own; LSE-D and LSE-C come with: dubwright models import syncnet syncnet_v2.model --licence ...")
+        return
+    rows = [(track["number"], track["published"]) for track in tracks if track["published"]]
+    cells = [[str(n), *([f"{r['offset']:+d}", f"{r['lse_d']:.3f}", f"{r['lse_c']:.3f}"] if not r["reason"] else ["", r["reason"], ""])] for n, r in rows]
+    if cells:
+        voice.table("", ["track", "offset", "LSE-D", "LSE-C"], cells)
+    sure = f"LSE-D {published['lse_d']:.3f}, LSE-C {published['lse_c']:.3f}" if published["scored"] else "no LSE-D or LSE-C: nothing could be scored"
+    voice.plain(f"{sure} (published SyncNet, {published['mode']} mode, {published['scored']} scored)\n{published['note']}\nthe other numbers are this project's own")
+
+
+def tell_tracks(tracks: list[dict[str, Any]], published: dict[str, Any] | None, voice: Voice) -> None:
+    """A scored video's face tracks for a person: a line a track, then a line for each of their seconds; then LSE-D and LSE-C."""
     from tasks.scored import seconds_of
 
     rows, seconds = [], []
@@ -232,3 +245,4 @@ def tell_tracks(tracks: list[dict[str, Any]], voice: Voice) -> None:
         voice.table("", ["track", "second", "offset", "confidence"], seconds)
     else:
         voice.plain("no face is seen long enough to be followed")
+    _tell_published(tracks, published, voice)

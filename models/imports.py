@@ -22,7 +22,10 @@ KINDS: dict[str, tuple[tuple[str, tuple[tuple[str, str], ...]], ...]] = {
         ("audio2pose.ckpt", (("generator", "paper-audio2pose"),)),
     ),
     "fomm": (("checkpoint", (("kp_detector", "paper-detector"), ("generator", "paper-generator"))),),
+    "syncnet": (("syncnet_v2.model", (("all", "published"),)),),
 }
+ENGINES = {"syncnet": ("syncnet", "published")}  # of a kind: engine and preset; AVCT's paper where it is not named
+ADVICE = {"syncnet": "Give syncnet_v2.model as its authors published it: a dictionary of 102 tensors."}
 PAPER = tuple(name for _, parts in KINDS["avct"] for _, name in parts)  # what the preset `paper` needs
 LONGEST_SECONDS = 600
 
@@ -33,12 +36,17 @@ def networks() -> dict[str, Callable[[], Any]]:
     from models.avct.paper.generator import Generator
     from models.avct.paper.keypoints import KeypointDetector
     from models.avct.paper.transformer import PaperTransformer
+    from models.syncnet.published.network import PublishedSyncNet
 
-    return {"paper-detector": KeypointDetector, "paper-generator": Generator, "paper-transformer": PaperTransformer, "paper-audio2pose": AudioToPose}
+    return {
+        "paper-detector": KeypointDetector, "paper-generator": Generator, "paper-transformer": PaperTransformer, "paper-audio2pose": AudioToPose,
+        "published": PublishedSyncNet,
+    }  # fmt: skip
 
 
 def bring(kind: str, files: list[Path], *, licence: str, open_licence: bool = False, align_corners: bool = False) -> list[checkpoints.Card]:
-    """Import the files of a kind (`avct`: generator.ckpt and, where there is one, audio2pose.ckpt; `fomm`: one checkpoint).
+    """Import the files of a kind (`avct`: generator.ckpt and, where there is one, audio2pose.ckpt; `fomm`: one checkpoint;
+    `syncnet`: syncnet_v2.model).
 
     licence: what allows their use, kept on the cards. open_licence: it allows commercial use. align_corners: how the checkpoint's
     `grid_sample` was called when it was trained (torch before 1.3 did align). Nothing is replaced unless every file is right.
@@ -57,12 +65,13 @@ def bring(kind: str, files: list[Path], *, licence: str, open_licence: bool = Fa
                 raise WeightsError(f"there is no file {path}", code="weights.missing", next_step="Check the path.")
             _unpickle(path, [key for key, _ in parts], Path(folder))
             for key, name in parts:
-                found.append((name, path, digest, _fitting(Path(folder) / f"{key}.safetensors", name, path)))
+                found.append((name, path, digest, _fitting(Path(folder) / f"{key}.safetensors", name, path, kind)))
+    engine, preset = ENGINES.get(kind, ("avct", "paper"))
     return [
         checkpoints.save(
-            tensors, imported=True, name=name, engine="avct", preset="paper", licence=licence, licence_class="open" if open_licence else "research",
+            tensors, imported=True, name=name, engine=engine, preset=preset, licence=licence, licence_class="open" if open_licence else "research",
             data="not known to this project", attribution=f"imported from {path.name} (sha256 {digest})", command=f"dubwright models import {kind}",
-            config={"align_corners": align_corners, "source": path.name, "source_sha256": digest},
+            config={"source": path.name, "source_sha256": digest} | ({"align_corners": align_corners} if engine == "avct" else {}),
         )
         for name, path, digest, tensors in found
     ]  # fmt: skip
@@ -97,7 +106,7 @@ def _unpickle(path: Path, keys: list[str], folder: Path) -> None:
         raise WeightsError(f"{path.name} cannot be read as a checkpoint: {said[0][:300]}", code="weights.unreadable", next_step="Give the file as its authors published it.")
 
 
-def _fitting(written: Path, name: str, path: Path) -> dict[str, Any]:
+def _fitting(written: Path, name: str, path: Path, kind: str) -> dict[str, Any]:
     """Tensors under the network's own names, entry by entry of the right shape. Raises WeightsError that names what is not."""
     import torch
     from safetensors.torch import load_file
@@ -113,7 +122,7 @@ def _fitting(written: Path, name: str, path: Path) -> dict[str, Any]:
         first = next((f"{what} {keys[0]}" for what, keys in (("it lacks", missing), ("it has", strange), ("another shape has", shapes)) if keys), "")
         raise WeightsError(
             f"{path.name} does not hold {name}: {len(missing)} entries missing, {len(strange)} unknown, {len(shapes)} of another shape ({first})",
-            code="weights.entries", next_step="Give the checkpoint of the 256 px model with ten keypoints.",
+            code="weights.entries", next_step=ADVICE.get(kind, "Give the checkpoint of the 256 px model with ten keypoints."),
         )  # fmt: skip
     if not all(bool(torch.isfinite(value).all()) for value in tensors.values() if value.is_floating_point()):
         raise WeightsError(f"{path.name} holds numbers that are none", code="weights.entries")

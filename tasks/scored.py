@@ -6,27 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from infra.video import pictures
+from models.syncnet.published.scorer import installed
 from tasks.charts import HIGH, WIDE, curve_of
 from tasks.dubbing.tracks import TrackFile, follow
 from tasks.gate import Thresholds, decide, load_thresholds
 from tasks.report import TEMPLATES, levels_of
 from tasks.score import score_tracks
+from tasks.score_published import row_of, score_frames_published, score_tracks_published, tree_of
 from tasks.values import score_tree
 
 HEADING, EDGE = 26, 16  # pixels above each curve, and about all
 
 
-def scored_tracks(video: Path) -> list[dict[str, Any]]:
+def scored_tracks(video: Path, *, published: bool = True) -> list[dict[str, Any]]:
     """Every face track of a video as plain values for JSON, in the order in which they begin.
 
     Each: number, identity (a person, as far as can be told), shot, start and end in seconds, faces and usable (pictures), `passing`
-    (pictures by why they pass through), the score's own entries, verdict and reasons. Raises MediaError.
+    (pictures by why they pass through), the score's own entries, verdict and reasons; `published`, the published scorer's where it is
+    asked for and its weights were imported, otherwise None. Raises MediaError.
     """
     thresholds = load_thresholds()
     with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
         follow(pictures(video), Path(folder) / "faces.tracks")
         with TrackFile(Path(folder) / "faces.tracks") as tracks:
             scores, runs, times = score_tracks(video, tracks), tracks.passing(), tracks.times
+            others = score_tracks_published(video, tracks) if published and installed() else {}
             told = []
             for track in tracks.tracks:
                 verdict = decide(scores[track.number], thresholds)
@@ -36,8 +40,19 @@ def scored_tracks(video: Path) -> list[dict[str, Any]]:
                     "faces": track.faces, "usable": track.usable, "side": track.side, "yaw": track.yaw,
                     "passing": {why: sum(last - first for first, last in spans) for why, spans in runs[track.number].items()},
                     **score_tree(scores[track.number]), "verdict": verdict.verdict, "reasons": list(verdict.reasons),
+                    "published": row_of(others[track.number]) if others else None,
                 })  # fmt: skip
     return told
+
+
+def lse_of(video: Path, tracks: list[dict[str, Any]], cropped: bool) -> dict[str, Any] | None:
+    """LSE-D and LSE-C of a video as plain values, None without the published weights: of its tracks (of `scored_tracks`), or of its
+    whole pictures where they are a face's crop. Raises MediaError.
+    """
+    if not installed():
+        return None
+    rows = [row_of(score_frames_published(video))] if cropped else [track["published"] for track in tracks]
+    return {"mode": "dataset" if cropped else "real video", **tree_of(rows)}
 
 
 def seconds_of(track: dict[str, Any]) -> list[list[Any]]:

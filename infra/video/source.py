@@ -1,7 +1,7 @@
 """An existing video's facts and its pictures, as a re-dub needs them: decoded 8-bit planes at exact times.
 
 Nothing is resampled: every decoded picture comes once, upright, with its own time on the container's timeline, and pixels that
-nobody edits stay bit for bit as they were decoded. One picture is `infra.picture`; writing is `infra.dub`, what it keeps beside the picture `infra.kept`.
+nobody edits stay bit for bit as they were decoded. One picture is `picture`; writing is `dub`, what it keeps beside the picture `kept`.
 """
 
 import itertools
