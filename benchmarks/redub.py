@@ -5,6 +5,7 @@ of an hour, over one that dubs a minute; both at two pictures a second, so that 
 grows with time (speech, sound, scores) is that of an hour, what grows with pictures (tracks, times, spans) of 7,200.
 """
 
+import itertools
 import statistics
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import torch
 
 from benchmarks import pipeline, rows
 from infra.media import VideoWriter, write_wav
+from infra.samples import Samples
 from infra.settings import get_settings
 from infra.telemetry import Stopwatch
 from infra.video import inspect, pictures
@@ -64,7 +66,8 @@ def film_of(path: Path, seconds: float, fps: Fraction) -> Path:
     left = (WIDTH - small.shape[1]) // 2
     still = cv2.copyMakeBorder(small, 0, 0, max(0, left), max(0, WIDTH - small.shape[1] - left), cv2.BORDER_REPLICATE)[:, max(0, -left) :][:, :WIDTH]
     hum, clip = path.with_suffix(".wav"), path.with_suffix(".mp4")
-    write_wav(hum, (0.02 * np.sin(np.arange(round(seconds * 16_000)) / 30)).astype(np.float32), 16_000)
+    second = (600 * np.sin(np.arange(16_000) * 2 * np.pi * 90 / 16_000)).astype(np.int16)
+    write_wav(hum, Samples(np.int16, itertools.repeat(second, round(seconds))), 16_000)  # an hour of it must not be this process's peak
     with VideoWriter(clip, WIDTH, HEIGHT, fps, hum, crf=20, preset="ultrafast", threads=1) as out:
         for number in range(round(seconds * fps)):
             shift = np.array([[1, 0, 3 * np.sin(number / 11)], [0, 1, 2 * np.cos(number / 13)]])
