@@ -48,7 +48,8 @@ def dubbed(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> tupl
         "nobody": scene(folder / "nobody.mp4", without(lambda number: True)),
     }
     jobs: list[dict[str, Any]] = [{"title": name, "video": str(path), "text": TEXT} for name, path in scenes.items()]
-    jobs[5] |= {"quiet_shots": "copy", "original_sound": "keep", "text": "Hi."}
+    (folder / "hi.vtt").write_text("WEBVTT\n\n00:00.000 --> 00:00.600\nHi.\n")
+    jobs[5] |= {"quiet_shots": "copy", "original_sound": "keep", "text": "", "script": "hi.vtt"}
     jobs[4]["face"] = {"point": [0.73, 0.23], "at": 0.5}
     jobs.append({"title": "held", "video": str(scenes["gap"]), "text": f"{TEXT} {TEXT} This takes longer than the picture does.", "length": "hold"})
     deep = folder / "deep.mp4"
