@@ -15,7 +15,7 @@ import numpy as np
 
 from infra.errors import MediaError
 from infra.media import OPTIONS, iter_frames, read_audio
-from infra.samples import Wave, delayed, loudest
+from infra.samples import Samples, Wave, delayed, loudest
 from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
 from models.faces.crop import Square, cut, mouth_square
@@ -86,7 +86,7 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave)
     if isinstance(voice, str):
         return unscorable(voice, scorer.version)
     present: list[bool] = []
-    video = scorer.see(mouths(present))
+    video = Samples(np.float32, (part.ravel() for part in scorer.seen(mouths(present))))
     seen = np.array(present, bool)
     if not seen.any():
         return unscorable("no face is seen", scorer.version)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from infra.samples import Wave
+from infra.samples import Samples, Wave
 from models import checkpoints
 from models.corpus import MARGIN
 from models.syncnet.network import FRAMES, SIZE, SyncConfig, SyncNetwork, cut_windows, log_mels, loudness
@@ -33,16 +33,18 @@ class SyncScorer:
             raise ValueError(f"the scorer has the preset 'compact', not {preset!r}")
         return _load()
 
-    @torch.inference_mode()
     def see(self, mouths: Iterable[np.ndarray]) -> np.ndarray:
         """Embeddings [T - 4, E] of grey mouths uint8 [S, S] in order (the mouth square grown by 1.25)."""
-        parts = [np.zeros((0, SyncConfig().embedding), np.float32)]
+        return np.concatenate([np.zeros((0, SyncConfig().embedding), np.float32), *self.seen(mouths)])
+
+    @torch.inference_mode()
+    def seen(self, mouths: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """`see`, a hundred windows at a time."""
         for chunk in _overlapping(mouths, CHUNK + FRAMES - 1, FRAMES - 1):
             pictures = torch.from_numpy(chunk).float()[:, None] / 255.0
             edge = round(pictures.shape[-1] * (1 - 1 / MARGIN) / 2)
             pictures = F.interpolate(pictures[:, :, edge:-edge, edge:-edge], size=(SIZE, SIZE), mode="bilinear", antialias=True)
-            parts.append(self.network.see(pictures[:, 0].unfold(0, FRAMES, 1).permute(0, 3, 1, 2)).numpy())
-        return np.concatenate(parts)
+            yield self.network.see(pictures[:, 0].unfold(0, FRAMES, 1).permute(0, 3, 1, 2)).numpy()
 
     @torch.inference_mode()
     def hear(self, wave: Wave, frames: int, first: int = 0, last: int | None = None, loud: float | None = None) -> np.ndarray:
@@ -73,18 +75,19 @@ class SyncScorer:
         return self.score_embeddings(self.see(mouths), wave, **marks)
 
     def score_embeddings(
-        self, video: np.ndarray, wave: Wave, *, present: np.ndarray | None = None, spoken: np.ndarray | None = None
+        self, video: Wave, wave: Wave, *, present: np.ndarray | None = None, spoken: np.ndarray | None = None
     ) -> SyncScore:
-        """Score embeddings [T - 4, E] of `see` with their sound, float32 [samples] at 16 kHz.
+        """Score embeddings [T - 4, E] of `see`, or those of hours flat in a file, with their sound, float32 [samples] at 16 kHz.
 
         present: bool [T], False where no face was seen. spoken: bool [T], True where a voice speaks; pauses longer than
         twice AROUND frames say nothing about sync. Windows that touch what is marked so are left out.
         """
-        frames = min(len(video) + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE))
+        windows = len(video) // SyncConfig().embedding if isinstance(video, Samples) else len(video)
+        frames = min(windows + FRAMES - 1, -(-len(wave) * FRAME_RATE // SAMPLE_RATE))
         count, least = frames - FRAMES + 1, SHORTEST - FRAMES + 1
         if count < least:
             return unscorable("shorter than a second", self.version)
-        curve = self._curve(video[:count], wave, frames)
+        curve = self._curve(video, wave, frames)
         whole = np.ones(count, bool) if present is None else _whole(present, count)
         if whole.sum() < least:
             return unscorable("a face is seen for less than a second", self.version)
@@ -95,13 +98,14 @@ class SyncScorer:
         curve.distances[~whole] = np.nan
         return score_of(curve, self.version, self.network.temperature)
 
-    def _curve(self, video: np.ndarray, wave: Wave, frames: int) -> Curve:
-        """The distance curve of embeddings [frames - 4, E] with their sound, which is heard a stretch at a time."""
-        loud, count = loudness(wave, frames * 4), len(video)
+    def _curve(self, video: Wave, wave: Wave, frames: int) -> Curve:
+        """The distance curve of the first frames - 4 embeddings with their sound, which is heard a stretch at a time."""
+        loud, count, width = loudness(wave, frames * 4), frames - FRAMES + 1, SyncConfig().embedding
         distances = np.empty((count, 2 * REACH + 1), np.float32)
         for start in range(0, count, STRETCH):
             low, high = max(0, start - REACH), min(count, start + STRETCH + REACH)
-            found = curve_of(video[low:high], self.hear(wave, frames, low, high, loud))
+            shown = video[low * width : high * width].reshape(-1, width) if isinstance(video, Samples) else video[low:high]
+            found = curve_of(shown, self.hear(wave, frames, low, high, loud))
             distances[start : start + STRETCH] = found.distances[start - low :][:STRETCH]
         return Curve(distances)
 
