@@ -77,14 +77,15 @@ def identities(grid: Path) -> dict[str, float]:
 
 def _tracks(frames: Iterable[np.ndarray]) -> tuple[Any, ...]:
     with tempfile.TemporaryDirectory() as folder:
-        follow(_filmed(frames), Path(folder) / "x.tracks")
+        follow(filmed(frames), Path(folder) / "x.tracks")
         with TrackFile(Path(folder) / "x.tracks") as found:
             return found.tracks
 
 
-def _filmed(frames: Iterable[np.ndarray]) -> Iterator[Still]:
+def filmed(frames: Iterable[np.ndarray], fps: int = 25) -> Iterator[Still]:
+    """Frames uint8 RGB [H, W, 3] as pictures with numbers and times."""
     for number, frame in enumerate(frames):
-        yield Still(number, Fraction(number, 25), frame)
+        yield Still(number, Fraction(number, fps), frame)
 
 
 def _pair(one: np.ndarray, other: np.ndarray) -> np.ndarray:

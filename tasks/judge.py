@@ -26,7 +26,7 @@ def score(work: Work, take: Take) -> None:
         "code": source_hash("models/syncnet", "models/faces", "tasks/score.py", "tasks/dubbing/score.py", "tasks/values.py", "infra/media.py", "infra/video"),
         "scorer": checkpoints.sha256("syncnet", "compact"),
         "video": video.sha256,
-        "tracks": work.made["cast"].sha256 if dubbed else None,
+        "faces": [work.made["tracks"].sha256, work.made["cast"].sha256] if dubbed else None,
     }
 
     def scored(path: Path) -> None:

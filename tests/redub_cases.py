@@ -30,9 +30,9 @@ def swayed(picture: np.ndarray, number: int, drift: float = 0.0) -> np.ndarray:
     return cv2.warpAffine(picture, shift, picture.shape[1::-1], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def scene(path: Path, change: Change = lambda number, picture: picture, *, fps: Fraction = Fraction(25), drift: float = 0.0, pair: bool = False) -> Path:
+def scene(path: Path, change: Change = lambda number, picture: picture, *, fps: Fraction = Fraction(25), drift: float = 0.0, pair: bool = False, who: Path = HOPPER) -> Path:
     """A video of COUNT pictures of one person, or of two beside one another, with a hum for sound; `change` changes each picture."""
-    people = [face(HOPPER), face(COLLINS)] if pair else [face(HOPPER)]
+    people = [face(HOPPER), face(COLLINS)] if pair else [face(who)]
     hum = 0.05 * np.sin(np.arange(int(COUNT / fps * 16_000)) / 20)
     sound = path.with_suffix(".wav")
     write_wav(sound, hum.astype(np.float32), 16_000)

@@ -1,8 +1,5 @@
 """Scenes made from portraits: heads that sway, turn, come and go, as pictures that can be followed."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -18,23 +15,6 @@ OVAL = (
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
 )
 RINGS = ((1.18, 0.22), (1.35, 0.5), (1.45, 0.85))  # the head behind the face: reach over the oval's, depth over the face's size
-
-
-@dataclass(frozen=True)
-class Still:
-    """A picture of a scene made here, as infra.video.Picture is used by what follows faces."""
-
-    number: int
-    time: Fraction
-    picture: np.ndarray
-
-    def rgb(self, quick: bool = False) -> np.ndarray:
-        return self.picture
-
-
-def filmed(frames: Iterable[np.ndarray], fps: int = 25) -> Iterator[Still]:
-    for number, frame in enumerate(frames):
-        yield Still(number, Fraction(number, fps), frame)
 
 
 def portrait(name: str, width: int = 300, height: int = 360) -> np.ndarray:

@@ -11,7 +11,7 @@ import pytest
 
 from db.lineage import lineage
 from db.session import open_database
-from flow_cases import Watched, settings, write_manifest  # noqa: F401 (settings is a fixture)
+from flow_cases import COLLINS, Watched, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from flows.run import run_manifest
 from infra.media import ffmpeg
 from infra.settings import Settings
@@ -45,6 +45,7 @@ def dubbed(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> tupl
         "leaving": scene(folder / "leaving.mp4", drift=5.0),
         "pair": scene(folder / "pair.mp4", pair=True),
         "cut": scene(folder / "cut.mp4", mirrored),
+        "stranger": scene(folder / "stranger.mp4", without(lambda number: number == 25), who=COLLINS),
         "nobody": scene(folder / "nobody.mp4", without(lambda number: True)),
     }
     jobs: list[dict[str, Any]] = [{"title": name, "video": str(path), "text": TEXT} for name, path in scenes.items()]
@@ -124,6 +125,18 @@ def test_speech_that_runs_on_holds_the_last_picture(dubbed: tuple[Path, dict[str
     assert cues[-1]["how"] == "held" and {cue["rate"] for cue in cues} == {1.0}
     assert 0 <= came[-1][0] - came[COUNT - 1][0] - sum(cue["held"] for cue in cues) < 0.7  # pauses between sentences are held, too
     assert {value for _, value in came[COUNT:]} <= {came[COUNT - 1][1] + change for change in (-2, -1, 0, 1, 2)}
+
+
+def test_equal_casts_do_not_share_faces(dubbed: tuple[Path, dict[str, Any], Settings]) -> None:
+    """What becomes of every picture is the same in both videos; whose face they show is not."""
+    _, rows, known = dubbed
+    database = open_database(known)
+    parts = []
+    for title in ("gap", "stranger"):
+        tree = lineage(database, rows[title]["takes"][0]["video"])
+        assert tree is not None
+        parts.append({part["role"]: part["sha256"] for part in tree["made_from"]})
+    assert parts[0]["cast"] == parts[1]["cast"] and parts[0]["references"] != parts[1]["references"]
 
 
 def test_a_dub_walks_back_to_its_video_and_weights(dubbed: tuple[Path, dict[str, Any], Settings]) -> None:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.tracks import Still, filmed
 from infra.errors import InputError
 from infra.media import iter_frames
 from models.faces import follow as follow_module
@@ -18,7 +19,7 @@ from models.faces import limits
 from models.faces.crop import Square, face_square
 from models.faces.follow import Followed, Lane, Sight
 from models.faces.mesh import FaceMesh
-from scene_cases import ROOM, Still, Turner, filmed, portrait, shifted, swaying, wall
+from scene_cases import ROOM, Turner, portrait, shifted, swaying, wall
 from tasks.dubbing.tracks import TrackFile, TrackWriter, follow
 
 

@@ -62,6 +62,7 @@ def cast(work: Work) -> None:
     asks = {
         "code": source_hash(*CODE, "models/syncnet"),
         "scorer": checkpoints.sha256("syncnet", "compact"),
+        "video": work.spec["inputs"]["video"]["sha256"],  # its sound is in no other result
         "tracks": work.made["tracks"].sha256,
         "face": work.spec["dubbing"]["face"],
         "picture": work.spec["inputs"].get("face", {}).get("sha256"),
@@ -71,7 +72,9 @@ def cast(work: Work) -> None:
     work.made["cast"] = keep(work, "cast", "cast.json", asks, sources, lambda path: save_tree(path, _cast(work)))
     work.cast = load_tree(work.made["cast"].path)
     spans, tracks = [Span(**span) for span in work.cast["spans"]], work.tracks
-    asks = {"code": source_hash(*CODE), "cast": work.made["cast"].sha256}
+    asks = {"code": source_hash(*CODE), "rungs": work.settings.max_takes} | {  # two videos may well have equal casts
+        "video": work.spec["inputs"]["video"]["sha256"], "tracks": work.made["tracks"].sha256, "cast": work.made["cast"].sha256,
+    }  # fmt: skip
     work.made["references"] = keep(
         work, "references", "references.npz", asks, work.sources("video", "tracks", "cast"),
         lambda path: find_references(work.inputs["video"], tracks, spans, path, work.settings.max_takes),
@@ -111,6 +114,8 @@ def render(work: Work, take: Take) -> None:
         "code": source_hash(*CODE, "tasks/stages.py"),
         "weights": list(made.weights),
         "video": work.spec["inputs"]["video"]["sha256"],
+        "tracks": work.made["tracks"].sha256,
+        "cast": work.made["cast"].sha256,
         "references": work.made["references"].sha256,
         "speech": work.made["speech"].sha256,
         "take": [take.number, emphasis],
