@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from models import checkpoints
-from models.corpus import FACE_SIZE, MOUTH_SIZE, SPLITS, Clip
+from models.corpus import FACE_SIZE, MOUTH_SIZE, SPLITS, Clip, read_clip
+from models.syncnet.conditions import Condition, babble, pink, with_noise, written_again
 from models.syncnet.evaluate import Pair, evaluate, pairs
 from models.syncnet.network import MELS, SyncConfig, SyncNetwork, log_mels
 from models.syncnet.protocol import REACH, auc, certainty, curve_of, figures_of, margin
@@ -235,8 +236,39 @@ def test_a_step_of_training_lowers_the_loss(tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize("decibels", [20.0, 10.0])
+def test_noise_is_as_loud_as_stated_and_pink(decibels: float) -> None:
+    wave = np.random.default_rng(1).normal(0, 0.05, 48_000).astype(np.float32)
+    noise = pink(len(wave), seed=3)
+    added = with_noise(wave, noise, decibels) - wave
+    assert 10 * np.log10(np.mean(wave**2) / np.mean(added**2)) == pytest.approx(decibels, abs=0.01)
+    power = np.abs(np.fft.rfft(added)) ** 2
+    octaves = [power[first : 2 * first].sum() for first in (600, 1_200, 2_400, 4_800, 9_600)]  # bins a third of a hertz apart
+    assert max(octaves) < 1.3 * min(octaves)
+
+
+def test_voices_in_a_babble_are_equally_loud_and_of_their_own_beginnings() -> None:
+    waves = [np.sin(np.arange(16_000) * step).astype(np.float32) * level for step, level in ((0.1, 0.01), (0.25, 0.9))]
+    spectrum = np.abs(np.fft.rfft(babble(waves, 16_000, seed=1)))
+    quiet, loud = (spectrum[round(step * 16_000 / 2 / np.pi) - 3 :][:7].max() for step in (0.1, 0.25))
+    assert 0.7 < quiet / loud < 1.4
+
+
+def test_a_clip_written_again_keeps_its_frames_and_its_sound_and_has_the_size_that_was_asked(tmp_path: Path) -> None:
+    from conftest import shared_data
+
+    path = shared_data() / "grid" / "s2" / "bbws7n.mpg"
+    frames, wave = read_clip(path)
+    made, sound = read_clip(written_again(path, Condition("small", crf=35, size=0.5, turned=20.0), tmp_path))
+    assert made.shape == (len(frames), 144, 180, 3)
+    lag = np.argmax(np.correlate(sound[4_000:44_000].astype(float), wave[5_000:40_000].astype(float))) - 1_000
+    assert abs(lag) <= 1  # an AAC generation lies between, no shift
+
+
 def test_evaluation_gives_the_figures_by_name(tmp_path: Path) -> None:
     result = evaluate(small_cache(tmp_path))
+    assert {"offset_within_1_worst", "auc_1s_worst", "auc_1s_noise_10db", "auc_1s_babble_10db"} <= set(result["figures"])
+    assert "auc_1s_crf_35" not in result["figures"]  # a cache has no pictures to encode again
     assert {"offset_within_1", "auc_1s", "offset_within_1_s1", "auc_1s_s1", "clips", "clips_s1"} <= set(result["figures"])
     assert len(result["clips"]) == 6
     json.dumps(result)

@@ -1,4 +1,7 @@
-"""Measure the scorer on real clips that are in sync: speakers it never saw (`unseen`), and its own on held-back clips."""
+"""Measure the scorer on real clips that are in sync: speakers it never saw (`unseen`), and its own on held-back clips.
+
+Clean, and as catalogues hold them (models/syncnet/conditions.py).
+"""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from models.corpus import Corpus, prepare_clip
-from models.syncnet.protocol import Curve, figures_of
+from models.syncnet.conditions import CONDITIONS, VOICES, Condition, each_again, heard
+from models.syncnet.protocol import figures_of
 from models.syncnet.scorer import SyncScorer
 
 SPLITS = ("unseen", "validation")
@@ -64,25 +68,62 @@ def _clips(grid: Path, split: str) -> list[Path]:
     return [path for path in found if path.parent.name == "s1" and path.stem in listed]
 
 
-def evaluate(folder: Path, *, scorer: SyncScorer | None = None, workers: int = 2) -> dict[str, Any]:
+def evaluate(folder: Path, *, scorer: SyncScorer | None = None, workers: int = 2, conditions: tuple[Condition, ...] = CONDITIONS) -> dict[str, Any]:
     """Figures of the scorer (the shipped one by default) on a prepared cache or on a folder of GRID clips.
 
     figures: `offset_within_1`, `auc_1s`, `auc_1s_margin` of the unseen speakers' clips, and with `_s1` those of s1's validation
-    list, each as in protocol.figures_of; `clips`, how many. Raises ValueError where there are no clips of unseen speakers.
+    list, each as in protocol.figures_of; `clips`, how many; of the unseen speakers' also under each condition, by its name, and
+    `offset_within_1_worst`, `auc_1s_worst` over the counted ones. A cache holds no pictures to encode again: such conditions are
+    left out of it. Raises ValueError where there are no clips of unseen speakers.
     """
     scorer = scorer or SyncScorer.load()
-    curves: dict[str, list[Curve]] = {split: [] for split in SPLITS}
-    clips = []
-    for pair in pairs(folder, workers=workers):
-        curve = scorer.curve(pair.mouths, pair.wave)
-        curves[pair.split].append(curve)
-        row = {"offset": curve.offset, "distance": curve.distance, "confidence": curve.confidence}
-        clips.append({"speaker": pair.speaker, "clip": pair.name} | row)
-    if not curves["unseen"]:
-        raise ValueError(f"{folder} holds no clips of speakers other than s1 to evaluate on")
+    temperature = scorer.network.temperature
+    clips: list[dict[str, Any]] = []
     figures: dict[str, float] = {}
     for split, suffix in zip(SPLITS, ("", "_s1"), strict=True):
-        if curves[split]:
-            figures |= {name + suffix: value for name, value in figures_of(curves[split], scorer.network.temperature).items()}
-            figures["clips" + suffix] = len(curves[split])
+        kept = [] if split == "validation" else list(pairs(folder, (split,), workers))
+        curves = []
+        for pair in kept or pairs(folder, (split,), workers):
+            curves.append(scorer.curve(pair.mouths, pair.wave))
+            row = {"offset": curves[-1].offset, "distance": curves[-1].distance, "confidence": curves[-1].confidence}
+            clips.append({"speaker": pair.speaker, "clip": pair.name} | row)
+        if curves:
+            figures |= {name + suffix: value for name, value in figures_of(curves, temperature).items()} | {"clips" + suffix: len(curves)}
+        elif split == "unseen":
+            raise ValueError(f"{folder} holds no clips of speakers other than s1 to evaluate on")
+        if split == "unseen":
+            figures |= under_conditions(kept, _files(folder, kept), scorer, conditions, workers)
     return {"scorer": scorer.version, "figures": figures, "clips": clips}
+
+
+def under_conditions(
+    clips: list[Pair], files: list[Path], scorer: SyncScorer, conditions: tuple[Condition, ...], workers: int
+) -> dict[str, float]:
+    """Figures of clips under each condition, and the worst of the counted ones; files: theirs, or none.
+
+    A clip whose face is not found any more counts as one whose offset was not, and gives no seconds to the AUC.
+    """
+    found: dict[str, float] = {}
+    worst: dict[str, list[float]] = {"offset_within_1": [], "auc_1s": []}
+    for condition in conditions:
+        if condition.pictured and not files:
+            continue
+        seen = each_again(files, condition, workers) if condition.pictured else iter([clip.mouths for clip in clips])
+        curves = []
+        for number, (clip, mouths) in enumerate(zip(clips, seen, strict=True)):
+            others = [clips[(number + step) % len(clips)].wave for step in range(1, VOICES + 1)]
+            if mouths is not None:
+                curves.append(scorer.curve(mouths, heard(clip.wave, condition, others, seed=number)))
+        values = figures_of(curves, scorer.network.temperature)
+        values["offset_within_1"] *= len(curves) / len(clips)
+        found |= {f"{name}_{condition.name}": value for name, value in values.items() if name in worst}
+        if condition.counted:
+            for name, rows in worst.items():
+                rows.append(values[name])
+    return found | {f"{name}_worst": min(rows) for name, rows in worst.items() if rows}
+
+
+def _files(folder: Path, clips: list[Pair]) -> list[Path]:
+    """The files of clips that come from a folder of GRID clips; none of those of a cache."""
+    named = {(path.parent.name, path.stem): path for path in _clips(folder, "unseen")}
+    return [named[clip.speaker, clip.name] for clip in clips if (clip.speaker, clip.name) in named]
