@@ -354,7 +354,7 @@ def doctor(as_json: Json = False) -> int:
 def train(
     engine: Annotated[str, typer.Argument(help="avct, lipmemory or syncnet.", show_default=False)],
     preset: Annotated[str, typer.Option(help="For avct: compact or paper.")] = "compact",
-    part: Annotated[str, typer.Option(help="avct compact: renderer, painter, transformer, audio2pose; paper: fomm, transformer, audio2pose. lipmemory: expert, renderer. The first when left out.")] = "",
+    part: Annotated[str, typer.Option(help="avct compact: renderer, painter, transformer, audio2pose; paper: fomm, transformer, audio2pose. lipmemory: expert, renderer; coherence: estimator, generator. The first when left out.")] = "",
     hours: Annotated[float, typer.Option(help="Training time in all; a run that was stopped goes on. 0: compact two hours, paper its schedule.")] = 0.0,
     steps: Annotated[int, typer.Option(help="Steps in all, instead of a time.")] = 0,
     batch: Annotated[int, typer.Option(help="Items a step over all processes; 0 is the part's own.")] = 0,

@@ -79,7 +79,7 @@ class RedrawLoss(nn.Module):
             told = self.reader(torch.cat([*fused, seen]))
             terms["shape"] = SHAPED * len(told) / len(seen) * F.l1_loss(told, batch.shape.repeat(paths + 1, 1))
             apart = self.pictured(picture.painted, batch, paths, rest=0.1) + self.pictured(picture.moved, batch, paths)
-            led = F.grid_sample(picture.flow.permute(0, 3, 1, 2), _in_half(batch.places).repeat(paths, 1, 1)[:, :, None], align_corners=False)
+            led = F.grid_sample(picture.flow.permute(0, 3, 1, 2), in_half(batch.places).repeat(paths, 1, 1)[:, :, None], align_corners=False)
             terms["flow"] = LED * paths * F.l1_loss(led[..., 0].transpose(1, 2), batch.moves.repeat(paths, 1, 1))
             terms["parts"] = PARTS * paths * weights.reconstruction * apart
         return terms | ({} if batch.single else self.judged(picture.whole, batch, weights, paths)), picture.whole
@@ -110,7 +110,7 @@ class RedrawLoss(nn.Module):
         return terms
 
 
-def _in_half(places: Tensor) -> Tensor:
+def in_half(places: Tensor) -> Tensor:
     """Places of a face as places of its lower half."""
     return places * places.new_tensor([1.0, 2.0]) - places.new_tensor([0.0, 1.0])
 
