@@ -60,29 +60,31 @@ def ablation(grid: Path, *, seeds: int = 3, plan: Plan | None = None) -> dict[st
     plan = plan or Plan()
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder) / "clips"
-        prepare(_some(grid, Path(folder) / "some", plan.learned), cache)
+        prepare(some(grid, Path(folder) / "some", plan.learned), cache)
         with ProcessPoolExecutor(seeds, mp_context=get_context("spawn")) as pool:
             made = pool.map(_seed, range(1, seeds + 1), [grid] * seeds, [cache] * seeds, [plan] * seeds)
             runs = [row for rows in made for row in rows]
-    figures = {f"{name}_{figure}": round(mean(_of(runs, name), figure), 4) for name in VARIANTS for figure in COMPARED}
+    figures = {f"{name}_{figure}": round(mean(of_variant(runs, name), figure), 4) for name in VARIANTS for figure in COMPARED}
     return {"figures": figures, "gained": gained(runs), "steps": plan.steps, "clips": plan.measured, "runs": runs}
 
 
 def gained(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """What the whole has over a variant, seed by seed: the mean, and the standard deviation over seeds, of each figure's difference."""
-    found = {}
-    for name in VARIANTS[1:]:
-        for figure in COMPARED:
-            apart = [a[figure] - b[figure] for a, b in zip(_of(runs, "full"), _of(runs, name), strict=True)]
-            found[f"{figure}_over_{name}"] = {"mean": round(float(np.mean(apart)), 4), "deviation": round(float(np.std(apart, ddof=min(1, len(apart) - 1))), 4)}
-    return found
+    return {f"{figure}_over_{name}": difference(runs, "full", name, figure) for name in VARIANTS[1:] for figure in COMPARED}
 
 
-def _of(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+def difference(runs: list[dict[str, Any]], one: str, other: str, figure: str) -> dict[str, float]:
+    """What one variant has over another, seed by seed: the mean, and the standard deviation over seeds, of a figure's difference."""
+    apart = [a[figure] - b[figure] for a, b in zip(of_variant(runs, one), of_variant(runs, other), strict=True)]
+    return {"mean": round(float(np.mean(apart)), 4), "deviation": round(float(np.std(apart, ddof=min(1, len(apart) - 1))), 4)}
+
+
+def of_variant(runs: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+    """A variant's rows by seed."""
     return sorted((row for row in runs if row["variant"] == name), key=lambda row: row["seed"])
 
 
-def _some(grid: Path, folder: Path, count: int) -> Path:
+def some(grid: Path, folder: Path, count: int) -> Path:
     """A folder of so many training clips, and of nothing else."""
     speaker = folder / "s1"
     speaker.mkdir(parents=True)

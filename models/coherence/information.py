@@ -36,9 +36,14 @@ def runs(count: int, run: int, device: torch.device | None = None) -> Tensor:
     return torch.stack([order // run, order % run], 1)
 
 
-def jensen_shannon(joint: Tensor, marginal: Tensor) -> Tensor:
-    """I_JS of T on joint pairs [n] and on marginal ones [m]; -log 4 where T says nothing, 0 at most."""
-    return -F.softplus(-joint).mean() - F.softplus(marginal).mean()
+def mean_over(values: Tensor, pairs: Tensor) -> Tensor:
+    """Mean of a table over the pairs that are meant."""
+    return torch.where(pairs, values, 0).sum() / pairs.sum()
+
+
+def jensen_shannon(table: Tensor, joint: Tensor, marginal: Tensor) -> Tensor:
+    """I_JS of a table T [A, V] with its joint and its marginal pairs; -log 4 where T says nothing, 0 at most."""
+    return mean_over(-F.softplus(-table), joint) - mean_over(F.softplus(table), marginal)
 
 
 class RunningMean(nn.Module):
@@ -59,19 +64,20 @@ class RunningMean(nn.Module):
         return self.log.clone()
 
 
-def donsker_varadhan(joint: Tensor, marginal: Tensor, running: RunningMean | None = None) -> Tensor:
-    """The Donsker-Varadhan bound of T on joint pairs [n] and on marginal ones [m].
+def donsker_varadhan(table: Tensor, joint: Tensor, marginal: Tensor, running: RunningMean | None = None) -> Tensor:
+    """The Donsker-Varadhan bound of a table T [A, V] with its joint and its marginal pairs.
 
     running: corrects the gradient, which a small batch biases (Belghazi et al. 2018, section 3.2); the value stays the bound's.
     """
-    log_mean = torch.logsumexp(marginal, 0) - math.log(len(marginal))
-    value = joint.mean() - log_mean
+    wrong = table.masked_fill(~marginal, -math.inf)
+    log_mean = torch.logsumexp(wrong.flatten(), 0) - marginal.sum().log()
+    value = mean_over(table, joint) - log_mean
     if running is None:
         return value
-    corrected = joint.mean() - (marginal - running.follow(log_mean.detach())).exp().mean()
+    corrected = mean_over(table, joint) - (wrong - running.follow(log_mean.detach())).exp().sum() / marginal.sum()
     return corrected + (value - corrected).detach()
 
 
-def bound(kind: str, joint: Tensor, marginal: Tensor, running: RunningMean | None = None) -> Tensor:
-    """The bound of a kind, one of KINDS."""
-    return jensen_shannon(joint, marginal) if kind == "jensen_shannon" else donsker_varadhan(joint, marginal, running)
+def bound(kind: str, table: Tensor, pairs: tuple[Tensor, Tensor], running: RunningMean | None = None) -> Tensor:
+    """The bound of a kind, one of KINDS; pairs: the joint and the marginal ones."""
+    return jensen_shannon(table, *pairs) if kind == "jensen_shannon" else donsker_varadhan(table, *pairs, running)

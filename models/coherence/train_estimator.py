@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from models import checkpoints
 from models.coherence.config import Preset, compact
-from models.coherence.information import jensen_shannon, related, runs
+from models.coherence.information import jensen_shannon, mean_over, related, runs
 from models.coherence.networks import StatisticsNetwork
 from models.corpus import Corpus
 from models.lipmemory.held_out import windows_of
@@ -55,8 +55,7 @@ class EstimatorLoss(nn.Module):
         """Windows [N, 5, 3, S / 2, S], the mel chunks [N, 1, 80, 16] that start with each, the mouths' shapes [N, 180]."""
         heard, seen = self.statistics.hear(mels), self.statistics.see(windows)
         table, rows = self.statistics.table(heard, seen), runs(len(mels), self.run, mels.device)
-        joint, marginal = related(rows, rows)
-        return {"information": -jensen_shannon(table[joint], table[marginal]), "shape": SHAPED * self.readers((heard, seen), shapes)}
+        return {"information": -jensen_shannon(table, *related(rows, rows)), "shape": SHAPED * self.readers((heard, seen), shapes)}
 
 
 class Estimator(Part):
@@ -140,7 +139,7 @@ def figures(statistics: StatisticsNetwork, corpus: Corpus, limit: int = 8) -> di
         table, placed = statistics(mels, windows).T, runs(len(mels), len(mels))
         joint, marginal = related(placed, placed)
         means = [float(table.diagonal(offset).mean()) for offset in range(-OFFSETS, OFFSETS + 1)]
-        information = float(jensen_shannon(table[joint], table[marginal])) + math.log(4)
-        rows.append((abs(int(np.argmax(means)) - OFFSETS) <= 1, means[OFFSETS], float(table[marginal].mean()), information))
+        information = float(jensen_shannon(table, joint, marginal)) + math.log(4)
+        rows.append((abs(int(np.argmax(means)) - OFFSETS) <= 1, means[OFFSETS], float(mean_over(table, marginal)), information))
     names = ("offset_within_1", "nats_in_sync", "nats_out_of_sync", "information")
     return {name: round(float(value), 3) for name, value in zip(names, np.mean(rows, axis=0), strict=True)} if rows else {}

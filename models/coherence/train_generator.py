@@ -61,9 +61,7 @@ def drawn_pairs(batch: Batch, drawn: Tensor) -> tuple[Tensor, Tensor, Tensor, Te
 def informed(statistics: StatisticsNetwork, kind: str, batch: Batch, drawn: Tensor) -> Tensor:
     """I of real sounds and drawn frames [5 G, 3, H, S], by a bound of information.py."""
     windows, mels, sounds, at = drawn_pairs(batch, drawn)
-    table = statistics(mels, windows)
-    joint, marginal = related(sounds, at)
-    return bound(kind, table[joint], table[marginal])
+    return bound(kind, statistics(mels, windows), related(sounds, at))
 
 
 class GeneratorLoss(nn.Module):
@@ -148,13 +146,11 @@ class StatisticsLoss(nn.Module):
         """Minus the bound. drawn [N, 3, H, S] is looked at in symmetric training alone."""
         several, kind = Batch(*batch), self.settings.information
         windows, mels, rows = real_pairs(several)
-        table, (joint, marginal) = self.statistics(mels, windows), related(rows, rows)
-        paid = -bound(kind, table[joint], table[marginal], self.means[0])  # type: ignore[arg-type]
+        paid = -bound(kind, self.statistics(mels, windows), related(rows, rows), self.means[0])  # type: ignore[arg-type]
         if not self.settings.symmetric:
             return paid
         windows, mels, sounds, at = drawn_pairs(several, drawn)
-        table, (joint, marginal) = self.statistics(mels, windows), related(sounds, at)
-        return paid - bound(kind, table[joint], table[marginal], self.means[1])  # type: ignore[arg-type]
+        return paid - bound(kind, self.statistics(mels, windows), related(sounds, at), self.means[1])  # type: ignore[arg-type]
 
 
 @contextmanager
