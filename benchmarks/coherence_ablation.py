@@ -25,6 +25,7 @@ from benchmarks.lipmemory import mean, redub
 from models.coherence.engine import CoherenceEngine
 from models.coherence.estimator import Estimator
 from models.coherence.losses import Settings
+from models.coherence.networks import Generator as Network
 from models.coherence.train_generator import Generator
 from models.corpus import clips_of, prepare
 from models.training.loop import read
@@ -110,9 +111,11 @@ def begun(cache: Path, seed: int, plan: Plan) -> Path:
     """The checkpoint that all arms of a seed begin from."""
     part = Listener(Options(cache=cache, out=cache, batch=plan.batch, seed=seed), settings=PLAIN)
     if plan.sounds:
-        for network in (*part.model.audio.modules(), part.model.fusion, part.reader):
-            if hasattr(network, "reset_parameters"):
-                network.reset_parameters()
+        torch.manual_seed(seed)
+        fresh = Network(part.preset.model)
+        for name in ("audio", "fusion"):
+            getattr(part.model, name).load_state_dict(getattr(fresh, name).state_dict())
+        part.reader.reset_parameters()
         taught(part, seed, plan.sounds, 1e-3)
     for slow, fast in zip(part.average.state_dict().values(), part.model.state_dict().values(), strict=True):
         slow.copy_(fast)
