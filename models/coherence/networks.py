@@ -48,18 +48,22 @@ class Generator(FaceRenderer):
 class FrameDiscriminator(nn.Module):
     """Does this frame belong to this sound? Lower halves [B, 3, S / 2, S] and mel chunks [B, 1, 80, 16] to a verdict a patch.
 
-    Published is what it judges (Zhu et al. 2020, figure 2). Ours: a projection discriminator (Miyato and Koyama 2018) over patches,
-    phi(x) . psi(a) + w . phi(x) of each; halves come at one brightness and contrast with their fine detail beside them, without which
-    a discriminator of this size learns nothing in a short run. Training only.
+    Published is what it judges (Zhu et al. 2020, figure 2). Ours: a projection discriminator (Miyato and Koyama 2018), whose verdict of
+    a patch is w . f(patch) + phi(x) . psi(a): how real the patch looks, and how well the whole half goes with the sound. Halves come
+    at one brightness and contrast with their fine detail beside them, without which so small a discriminator learns nothing in a
+    short run. Training only.
     """
 
-    def __init__(self, config: JudgeConfig) -> None:
+    def __init__(self, config: JudgeConfig, size: int = 128) -> None:
         super().__init__()
-        first = nn.Sequential(nn.Conv2d(6, config.widths[0], 4, 2, 1), nn.LeakyReLU(0.2))
-        rest = [nn.Sequential(nn.Conv2d(a, b, 4, 2, 1), nn.InstanceNorm2d(b), nn.LeakyReLU(0.2)) for a, b in pairwise(config.widths)]
-        self.look = nn.Sequential(first, *rest)
+        steps = [nn.Conv2d(a, b, 4, 2, 1) for a, b in pairwise((6, *config.widths))]
+        for step in steps:  # without norms torch's own beginning leaves little of a picture (He et al. 2015)
+            nn.init.kaiming_normal_(step.weight, 0.2)
+        self.look = nn.Sequential(*(layer for step in steps for layer in (step, nn.LeakyReLU(0.2))))
+        left = size // 2 ** len(steps)
+        self.whole = nn.Conv2d(config.widths[-1], config.channels, (left // 2, left))
         self.audio = AudioEncoder(config.audio, (0, 0, 0, 0), config.channels)
-        self.told = nn.Linear(config.channels, config.widths[-1])
+        self.told = nn.Linear(config.channels, config.channels)
         self.verdict = nn.Conv2d(config.widths[-1], 1, 1)
 
     def forward(self, halves: Tensor, mels: Tensor) -> Tensor:
@@ -68,8 +72,8 @@ class FrameDiscriminator(nn.Module):
         even = (halves - level) / (halves.std((1, 2, 3), keepdim=True) + 0.05)
         detail = 4 * (even - F.avg_pool2d(F.pad(even, (2, 2, 2, 2), mode="replicate"), 5, 1))
         feature = self.look(torch.cat([even, detail], 1))
-        told = self.told(self.audio(mels))[..., None, None]
-        return self.verdict(feature)[:, 0] + (feature * told).mean(1)
+        matched = (self.whole(feature).flatten(1) * self.told(self.audio(mels))).sum(1) / self.told.out_features**0.5
+        return self.verdict(feature)[:, 0] + matched[:, None, None]
 
 
 class StatisticsNetwork(SyncExpert):

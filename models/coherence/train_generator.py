@@ -35,6 +35,7 @@ from models.training.part import Options, Part, cosine, follow, seed_of, set_rat
 from models.training.ranks import Ranks
 
 SINGLES, RUNS, LENGTH = 12, 3, 5  # single frames a step; runs a step and frames of each
+JUDGING = 2.5  # how much faster than the generator its discriminator learns
 PLAIN = 0.8  # share of runs and frames that are seen and heard nearly as they were filmed
 FITTED = 1024  # sounds that the fusion is fitted to
 
@@ -176,7 +177,7 @@ class Generator(Part):
         self.preset, self.settings, self.ranks, self.portion = preset or compact(), settings or Settings(), Ranks(), 0.0
         self.samples = Samples(Corpus(options.cache, "train"), self.preset.model.size, options.seed)
         self.statistics = statistics_for(self.preset, options) if self.settings.information else None
-        self.model, self.judge = Network(self.preset.model), FrameDiscriminator(self.preset.judge)
+        self.model, self.judge = Network(self.preset.model), FrameDiscriminator(self.preset.judge, self.preset.model.size)
         self.reader = nn.Linear(self.preset.model.channels, 2 * len(SHAPE))
         if self.preset.name == "compact" and options.start is None and not (options.out / f"{self.name}.pt").exists():
             self.as_lipmemory()
@@ -185,7 +186,7 @@ class Generator(Part):
         self.networks = {"model": self.model, "average": self.average, "reader": self.reader, "judge": self.judge}
         self.optimisers = {
             "optimiser": torch.optim.Adam([*self.model.parameters(), *self.reader.parameters()], self.rate, betas=(0.5, 0.999)),
-            "judging": torch.optim.Adam(self.judge.parameters(), self.rate, betas=(0.5, 0.999)),
+            "judging": torch.optim.Adam(self.judge.parameters(), JUDGING * self.rate, betas=(0.5, 0.999)),
         }
         self.redraw = GeneratorLoss(self.preset, self.settings, self.model, self.reader, self.judge, self.statistics)
         self.loss: nn.Module = self.redraw
@@ -230,7 +231,7 @@ class Generator(Part):
         self.portion = self.redraw.portion = portion
         rate = self.rate * cosine(self.step, portion, 60, 0.02)
         set_rate(self.optimisers["optimiser"], rate)
-        set_rate(self.optimisers["judging"], rate)
+        set_rate(self.optimisers["judging"], JUDGING * rate)
         if "estimating" in self.optimisers:
             set_rate(self.optimisers["estimating"], 0.25 * rate)
 
