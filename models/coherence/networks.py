@@ -31,18 +31,27 @@ class Generator(FaceRenderer):
     def begin(self, other: LipMemoryRenderer, mels: Tensor) -> None:
         """Begin as a lipmemory renderer: its ears, eyes and hand, and for its memory the linear layer that comes nearest to it.
 
-        mels [N, 1, 80, 16]: sounds that the layer is fitted to, by least squares with a small ridge.
+        mels [N, 1, 80, 16]: sounds that the layer is fitted to.
         """
         for name in ("audio", "identity", "decoder"):
             getattr(self, name).load_state_dict(getattr(other, name).state_dict())
         other.eval()
         heard = other.audio(mels)
         wanted = other.memory.fuse(heard, other.recall(heard).feature)
-        a, b = heard - heard.mean(0), wanted - wanted.mean(0)
-        ridge = 1e-3 * a.square().sum(0).mean() * torch.eye(a.shape[1])
-        weight = torch.linalg.solve(a.T @ a + ridge, a.T @ b).T
-        self.fusion.weight.copy_(weight)
-        self.fusion.bias.copy_(wanted.mean(0) - weight @ heard.mean(0))
+        become(self.fusion, heard, wanted, 1e-3)
+
+
+@torch.no_grad()
+def become(layer: nn.Linear, inputs: Tensor, wanted: Tensor, ridge: float) -> None:
+    """Let a layer be what takes inputs [N, A] nearest to what is wanted [N, B], by least squares.
+
+    ridge: how much small weights are wanted, in mean squares of the inputs; without, a layer with large ones may fly apart as it learns on.
+    """
+    a, b = inputs - inputs.mean(0), wanted - wanted.mean(0)
+    damped = a.T @ a + ridge * a.square().sum(0).mean() * torch.eye(a.shape[1])
+    weight = torch.linalg.solve(damped, a.T @ b).T
+    layer.weight.copy_(weight)
+    layer.bias.copy_(wanted.mean(0) - weight @ inputs.mean(0))
 
 
 class FrameDiscriminator(nn.Module):

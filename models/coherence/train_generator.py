@@ -21,7 +21,7 @@ from models.coherence import attention
 from models.coherence.config import Preset, compact
 from models.coherence.information import RunningMean, bound, related, runs
 from models.coherence.losses import Settings, adversarial, judgement
-from models.coherence.networks import FrameDiscriminator, StatisticsNetwork
+from models.coherence.networks import FrameDiscriminator, StatisticsNetwork, become
 from models.coherence.networks import Generator as Network
 from models.coherence.train_estimator import statistics_for
 from models.corpus import Clip, Corpus
@@ -206,10 +206,7 @@ class Generator(Part):
         mels, shapes = self.samples.sounds(FITTED)
         self.model.eval().begin(other, mels)
         with torch.no_grad():
-            told = self.model.hear(mels)
-            solved = torch.linalg.lstsq(torch.cat([told, told.new_ones(len(told), 1)], 1), shapes).solution
-            self.reader.weight.copy_(solved[:-1].T)
-            self.reader.bias.copy_(solved[-1])
+            become(self.reader, self.model.hear(mels), shapes, 1.0)
         self.model.train()
 
     def to(self, device: torch.device) -> None:
