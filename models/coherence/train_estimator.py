@@ -131,7 +131,7 @@ def statistics_for(preset: Preset, options: Options) -> StatisticsNetwork:
 @torch.no_grad()
 def figures(statistics: StatisticsNetwork, corpus: Corpus, limit: int = 8) -> dict[str, float]:
     """On held-out clips, each by itself: the part whose offset is within a frame, nats of windows in sync and out of it, and the
-    information, I_JS + log 4, which is at most log 4. Nothing where there are no clips.
+    divergence, I_JS + log 4, which is at most log 4. Nothing where there are no clips.
     """
     rows = []
     for clip in corpus.clips[:limit]:
@@ -139,7 +139,7 @@ def figures(statistics: StatisticsNetwork, corpus: Corpus, limit: int = 8) -> di
         table, placed = statistics(mels, windows).T, runs(len(mels), len(mels))
         joint, marginal = related(placed, placed)
         means = [float(table.diagonal(offset).mean()) for offset in range(-OFFSETS, OFFSETS + 1)]
-        information = float(jensen_shannon(table, joint, marginal)) + math.log(4)
-        rows.append((abs(int(np.argmax(means)) - OFFSETS) <= 1, means[OFFSETS], float(mean_over(table, marginal)), information))
-    names = ("offset_within_1", "nats_in_sync", "nats_out_of_sync", "information")
+        divergence = float(jensen_shannon(table, joint, marginal)) + math.log(4)
+        rows.append((abs(int(np.argmax(means)) - OFFSETS) <= 1, means[OFFSETS], float(mean_over(table, marginal)), divergence))
+    names = ("offset_within_1", "nats_in_sync", "nats_out_of_sync", "divergence")
     return {name: round(float(value), 3) for name, value in zip(names, np.mean(rows, axis=0), strict=True)} if rows else {}
