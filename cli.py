@@ -395,6 +395,7 @@ def evaluate(
     grid: Grid = GRID,
     clips: Annotated[int, typer.Option(help="Except for syncnet: validation clips to take.")] = 16,
     ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory and coherence: train it anew without the parts that make it what it is; takes long.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="For --ablation: clips that were prepared before, the folder `clips` of a training run.", exists=True, file_okay=False)] = None,
     slots: Annotated[Path | None, typer.Option(help="For lipmemory: draw what phones address which slots, and the lips that they hold, into this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -417,11 +418,11 @@ def evaluate(
         elif engine == "lipmemory":
             from benchmarks.lipmemory import run as measure_lips
 
-            tree = measure_lips(corpus_at(grid), clips=clips, ablate=ablation, slots=slots)
+            tree = measure_lips(corpus_at(grid), clips=clips, ablate=ablation, slots=slots, cache=cache)
         elif engine == "coherence":
             from benchmarks.coherence import run as measure_coherence
 
-            tree = measure_coherence(corpus_at(grid), clips=clips, ablate=ablation)
+            tree = measure_coherence(corpus_at(grid), clips=clips, ablate=ablation, cache=cache)
         else:
             raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct, lipmemory, coherence and syncnet.")
     voice.result(tree)

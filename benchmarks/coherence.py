@@ -22,12 +22,12 @@ from models.types import FRAME_RATE, SAMPLE_RATE
 SHIFT = 10  # frames that sound is shifted by, round the clip's end
 
 
-def run(grid: Path, *, clips: int = 16, ablate: bool = False) -> dict[str, Any]:
+def run(grid: Path, *, clips: int = 16, ablate: bool = False, cache: Path | None = None) -> dict[str, Any]:
     """What `dubwright evaluate coherence` prints: the figures, or the ablation's."""
     if ablate:
         from benchmarks.coherence_ablation import ablation
 
-        return ablation(grid)
+        return ablation(grid, cache=cache)
     return evaluate(grid, clips=clips)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.ablation import difference, of_variant, some
+from benchmarks.ablation import difference, of_variant, prepared
 from benchmarks.avct import spread
 from benchmarks.coherence import coherence_of
 from benchmarks.lipmemory import mean, redub
@@ -27,7 +27,7 @@ from models.coherence.estimator import Estimator
 from models.coherence.losses import Settings
 from models.coherence.networks import Generator as Network
 from models.coherence.train_generator import Generator
-from models.corpus import clips_of, prepare
+from models.corpus import clips_of
 from models.training.loop import read
 from models.training.part import Options, seed_of
 from models.training.ranks import Ranks
@@ -54,9 +54,9 @@ class Plan:
 
     steps: int = 100
     batch: int = 8
-    learned: int = 64
+    learned: int = 0  # all
     measured: int = 4
-    sounds: int = 0  # steps of sounds alone that ears learn anew by before arms part; 0 keeps the shipped ears
+    sounds: int = 60  # steps of sounds alone that ears learn anew by before arms part; 0 keeps the shipped ears
     rate: float = 4e-4
     mutual: float = Settings.mutual
     arms: tuple[str, ...] = tuple(ARMS)
@@ -74,14 +74,16 @@ class Listener(Generator):
     ends = (1.0, 1.0)
 
 
-def ablation(grid: Path, *, seeds: int = 3, plan: Plan | None = None) -> dict[str, Any]:
-    """Each arm's figures, and what one arm has over another: means and standard deviations over seeds."""
+def ablation(grid: Path, *, seeds: int = 3, plan: Plan | None = None, cache: Path | None = None) -> dict[str, Any]:
+    """Each arm's figures, and what one arm has over another: means and standard deviations over seeds.
+
+    cache: clips that were prepared before (a training run's `clips`); without it they are prepared for this call, and thrown away.
+    """
     plan = plan or Plan()
     with tempfile.TemporaryDirectory() as folder:
-        cache = Path(folder) / "clips"
-        prepare(some(grid, Path(folder) / "some", plan.learned), cache)
+        clips = cache or prepared(grid, Path(folder), plan.learned)
         with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-            made = pool.map(_seed, range(1, seeds + 1), [grid] * seeds, [cache] * seeds, [plan] * seeds)
+            made = pool.map(_seed, range(1, seeds + 1), [grid] * seeds, [clips] * seeds, [Path(folder)] * seeds, [plan] * seeds)
             runs = [row for rows in made for row in rows]
     figures = {f"{name}_{figure}": round(mean(of_variant(runs, name), figure), 4) for name in plan.arms for figure in COMPARED}
     return {"figures": figures, "gained": gained(runs), "plan": asdict(plan), "runs": runs}
@@ -94,11 +96,11 @@ def gained(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return {f"{figure}_of_{a}_over_{b}": difference(runs, a, b, figure) for a, b in pairs for figure in COMPARED}
 
 
-def _seed(seed: int, grid: Path, cache: Path, plan: Plan) -> list[dict[str, Any]]:
+def _seed(seed: int, grid: Path, cache: Path, out: Path, plan: Plan) -> list[dict[str, Any]]:
     """One seed's figures of every arm."""
     torch.set_num_threads(1)
     clips, also = spread(clips_of(grid)["validation"], plan.measured), coherence_of(Estimator.load())
-    start = begun(cache, seed, plan)
+    start = begun(cache, out, seed, plan)
     rows = []
     for name in plan.arms:
         engine = CoherenceEngine(learned(name, cache, seed, plan, start).average)
@@ -107,9 +109,9 @@ def _seed(seed: int, grid: Path, cache: Path, plan: Plan) -> list[dict[str, Any]
     return rows
 
 
-def begun(cache: Path, seed: int, plan: Plan) -> Path:
+def begun(cache: Path, out: Path, seed: int, plan: Plan) -> Path:
     """The checkpoint that all arms of a seed begin from."""
-    part = Listener(Options(cache=cache, out=cache, batch=plan.batch, seed=seed), settings=PLAIN)
+    part = Listener(Options(cache=cache, out=out, batch=plan.batch, seed=seed), settings=PLAIN)
     if plan.sounds:
         torch.manual_seed(seed)
         fresh = Network(part.preset.model)
@@ -119,7 +121,7 @@ def begun(cache: Path, seed: int, plan: Plan) -> Path:
         taught(part, seed, plan.sounds, 1e-3)
     for slow, fast in zip(part.average.state_dict().values(), part.model.state_dict().values(), strict=True):
         slow.copy_(fast)
-    path = cache / f"start-{seed}.pt"
+    path = out / f"start-{seed}.pt"
     torch.save({name: network.state_dict() for name, network in part.networks.items()}, path)
     return path
 

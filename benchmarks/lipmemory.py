@@ -22,7 +22,7 @@ SIZE = 128  # pixels a side of the face that pictures are compared at
 Also = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]]  # more figures of made and real frames, landmarks, sound
 
 
-def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None) -> dict[str, Any]:
+def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None, cache: Path | None = None) -> dict[str, Any]:
     """What `dubwright evaluate lipmemory` prints: the figures, or the ablation's, or those of a picture of the memory."""
     if slots is not None:
         from benchmarks.slots import picture
@@ -31,7 +31,7 @@ def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None
     if ablate:
         from benchmarks.ablation import ablation
 
-        return ablation(grid)
+        return ablation(grid, cache=cache)
     return evaluate(grid, clips=clips)
 
 

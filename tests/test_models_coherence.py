@@ -380,10 +380,10 @@ def test_an_estimator_begins_from_a_lipmemory_expert_or_its_own_kind(cache: Path
 
 
 def test_arms_begin_alike(cache: Path, tmp_path: Path) -> None:
-    plan = coherence_ablation.Plan(steps=0, batch=2)
+    plan = coherence_ablation.Plan(steps=0, batch=2, sounds=1)
     preset = compact()
     torch.save({"average": StatisticsNetwork(preset.statistics).state_dict()}, cache / "coherence-estimator.pt")
-    start = coherence_ablation.begun(cache, 1, plan)
+    start = coherence_ablation.begun(cache, cache, 1, plan)
     several = [coherence_ablation.learned(name, cache, 1, plan, start) for name in ("baseline", "both_symmetric")]
     assert all(same(part.model, several[0].model.state_dict()) and same(part.judge, several[0].judge.state_dict()) for part in several)
     shipped_one = checkpoints.load("lipmemory", "compact")["identity.stages.1.0.body.0.weight"]

@@ -428,9 +428,16 @@ def test_a_plain_run_is_as_it_was_filmed(cache: Path) -> None:
 
 
 def test_an_ablations_variants_differ_in_one_thing_alone(cache: Path) -> None:
-    plan = ablation.Plan(steps=4, batch=2)  # none of them is of runs, where visual-visual sync comes in
-    whole, other = (ablation.learned(name, cache, 1, plan).average.state_dict() for name in ("full", "without_visual_visual"))
-    assert all(torch.equal(value, other[name]) for name, value in whole.items())
+    plan = ablation.Plan(lips=1, steps=2, runs=1)
+    parts = {name: ablation.begun(name, cache, 1, plan) for name in ablation.VARIANTS}
+    first = parts["full"]
+    for name, part in parts.items():
+        assert all(torch.equal(value, first.model.state_dict()[key]) for key, value in part.model.state_dict().items())
+        assert {"memory": part.preset.model.memory, "sync": part.weights.visual_visual > 0} == {"memory": name != "without_memory", "sync": name != "without_visual_visual"}
+        assert replace(part.weights, visual_visual=0.2) == first.weights and replace(part.preset.model, memory=True) == first.preset.model
+    eyes = ablation.taught_lips(cache, 1, plan)
+    assert not torch.equal(eyes["enter.weight"], first.lip.state_dict()["enter.weight"])
+    whole = ablation.learned("full", cache, 1, plan, eyes).average.state_dict()
     shipped = checkpoints.load("lipmemory", "compact")
     near, anew = ((whole[name] - shipped[name]).abs().mean() / shipped[name].abs().mean() for name in ("identity.stages.1.0.body.0.weight", "audio.1.0.body.0.weight"))
     assert near < 0.1 < anew  # eyes are the shipped ones, ears are not
