@@ -352,13 +352,13 @@ def doctor(as_json: Json = False) -> int:
 @app.command()
 @verb
 def train(
-    engine: Annotated[str, typer.Argument(help="avct, lipmemory or syncnet.", show_default=False)],
+    engine: Annotated[str, typer.Argument(help="avct, lipmemory, coherence or syncnet.", show_default=False)],
     preset: Annotated[str, typer.Option(help="For avct: compact or paper.")] = "compact",
-    part: Annotated[str, typer.Option(help="avct compact: renderer, painter, transformer, audio2pose; paper: fomm, transformer, audio2pose. lipmemory: expert, renderer. The first when left out.")] = "",
+    part: Annotated[str, typer.Option(help="avct compact: renderer, painter, transformer, audio2pose; paper: fomm, transformer, audio2pose. lipmemory: expert, renderer; coherence: estimator, generator. The first when left out.")] = "",
     hours: Annotated[float, typer.Option(help="Training time in all; a run that was stopped goes on. 0: compact two hours, paper its schedule.")] = 0.0,
     steps: Annotated[int, typer.Option(help="Steps in all, instead of a time.")] = 0,
     batch: Annotated[int, typer.Option(help="Items a step over all processes; 0 is the part's own.")] = 0,
-    frames: Annotated[int, typer.Option(help="For the paper preset's transformer and audio2pose: frames of a run; for lipmemory's expert: windows of a clip. 0 is the part's own.")] = 0,
+    frames: Annotated[int, typer.Option(help="For the paper preset's transformer and audio2pose: frames of a run; for lipmemory's expert and coherence's estimator: windows of a clip. 0 is the part's own.")] = 0,
     processes: Annotated[int, typer.Option(help="Processes on this machine; 0 is one a GPU, or one.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of the run: prepared clips and checkpoints.")] = Path("training"),
     grid: Grid = GRID,
@@ -391,10 +391,11 @@ def train(
 @app.command()
 @verb
 def evaluate(
-    engine: Annotated[str, typer.Argument(help="avct, lipmemory or syncnet.", show_default=False)],
+    engine: Annotated[str, typer.Argument(help="avct, lipmemory, coherence or syncnet.", show_default=False)],
     grid: Grid = GRID,
     clips: Annotated[int, typer.Option(help="Except for syncnet: validation clips to take.")] = 16,
-    ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory: train it anew without memory, and without visual-visual sync; takes long.")] = False,
+    ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory and coherence: train it anew without the parts that make it what it is; takes long.")] = False,
+    cache: Annotated[Path | None, typer.Option(help="For --ablation: clips that were prepared before, the folder `clips` of a training run.", exists=True, file_okay=False)] = None,
     slots: Annotated[Path | None, typer.Option(help="For lipmemory: draw what phones address which slots, and the lips that they hold, into this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -417,9 +418,13 @@ def evaluate(
         elif engine == "lipmemory":
             from benchmarks.lipmemory import run as measure_lips
 
-            tree = measure_lips(corpus_at(grid), clips=clips, ablate=ablation, slots=slots)
+            tree = measure_lips(corpus_at(grid), clips=clips, ablate=ablation, slots=slots, cache=cache)
+        elif engine == "coherence":
+            from benchmarks.coherence import run as measure_coherence
+
+            tree = measure_coherence(corpus_at(grid), clips=clips, ablate=ablation, cache=cache)
         else:
-            raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct, lipmemory and syncnet.")
+            raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct, lipmemory, coherence and syncnet.")
     voice.result(tree)
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}"] for name, value in tree["figures"].items()])
 

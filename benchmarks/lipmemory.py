@@ -4,6 +4,7 @@ Each clip is re-dubbed through the engine: tracked, its lower face redrawn from 
 own size, scored. Confidence is this project's scorer's, over that of the real clips.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,16 @@ import numpy as np
 from benchmarks.avct import LIPS, mouth_pixels, psnr, spread, track
 from models.corpus import clips_of, read_clip
 from models.faces.crop import Square, cut, face_square
-from models.lipmemory.engine import LipMemoryEngine, tracked
+from models.lipmemory.engine import LipEngine, LipMemoryEngine, tracked
 from models.types import Speech
 from tasks.score import score_frames
 from tasks.speech.activity import voice_activity
 
 SIZE = 128  # pixels a side of the face that pictures are compared at
+Also = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], dict[str, float]]  # more figures of made and real frames, landmarks, sound
 
 
-def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None) -> dict[str, Any]:
+def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None = None, cache: Path | None = None) -> dict[str, Any]:
     """What `dubwright evaluate lipmemory` prints: the figures, or the ablation's, or those of a picture of the memory."""
     if slots is not None:
         from benchmarks.slots import picture
@@ -29,17 +31,20 @@ def run(grid: Path, *, clips: int = 16, ablate: bool = False, slots: Path | None
     if ablate:
         from benchmarks.ablation import ablation
 
-        return ablation(grid)
+        return ablation(grid, cache=cache)
     return evaluate(grid, clips=clips)
 
 
-def evaluate(grid: Path, *, clips: int = 16, others: int | None = None, engine: LipMemoryEngine | None = None) -> dict[str, Any]:
-    """Every figure, and the rows behind them; `clips` validation clips, and `others`, or all, of the other speakers'."""
+def evaluate(grid: Path, *, clips: int = 16, others: int | None = None, engine: LipEngine | None = None, also: Also | None = None) -> dict[str, Any]:
+    """Every figure, and the rows behind them; `clips` validation clips, and `others`, or all, of the other speakers'.
+
+    also: gives each row more figures.
+    """
     engine = engine or LipMemoryEngine.load()
     chosen = spread(clips_of(grid)["validation"], clips)
-    own = [redub(path, engine) for path in chosen]
-    cross = [redub(path, engine, other) for path, other in zip(chosen, chosen[1:] + chosen[:1], strict=True)]
-    unseen = [redub(path, engine) for path in clips_of(grid)["unseen"][:others]]
+    own = [redub(path, engine, also=also) for path in chosen]
+    cross = [redub(path, engine, other, also) for path, other in zip(chosen, chosen[1:] + chosen[:1], strict=True)]
+    unseen = [redub(path, engine, also=also) for path in clips_of(grid)["unseen"][:others]]
     real = mean(own, "real_confidence")
     figures = {
         **{name: mean(own, name) for name in ("psnr_gain_db", "mouth_psnr_gain_db", "ssim", "lmd")},
@@ -68,7 +73,7 @@ def heard(wave: np.ndarray) -> Speech:
     return Speech(wave, (), voice_activity(wave, gain=0.7 / max(float(np.abs(wave).max()), 1e-6)))
 
 
-def redub(path: Path, engine: LipMemoryEngine, sound: Path | None = None) -> dict[str, Any]:
+def redub(path: Path, engine: LipEngine, sound: Path | None = None, also: Also | None = None) -> dict[str, Any]:
     """A clip with lips redrawn for its own sound, or for another clip's."""
     frames, wave = read_clip(path)
     if sound is not None:
@@ -78,6 +83,7 @@ def redub(path: Path, engine: LipMemoryEngine, sound: Path | None = None) -> dic
     made = list(engine.frames(tracked(frames, marks), engine.reference(frames[0], marks[0], list(marks[1:7])), heard(voice), len(frames)))
     score = score_frames(made, voice)
     row = {"speaker": path.parent.name, "clip": path.stem, "sound": (sound or path).stem, "offset": score.offset, "confidence": score.confidence}
+    row |= also(np.stack(made), frames, marks, voice) if also else {}
     return row if sound is not None else row | compared(np.stack(made), frames, marks) | {"real_confidence": score_frames(frames, voice).confidence}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from infra.settings import get_settings
 
+LIPS = ("lipmemory", "coherence")  # engines that draw lips alone: over a video's faces, or over a portrait that another moves
 
 @functools.cache
 def engine(name: str, preset: str) -> Any:
@@ -16,6 +17,10 @@ def engine(name: str, preset: str) -> Any:
         from models.lipmemory.engine import LipMemoryEngine
 
         return LipMemoryEngine.load(preset)
+    if name == "coherence":
+        from models.coherence.engine import CoherenceEngine
+
+        return CoherenceEngine.load(preset)
     if name != "avct":
         raise ValueError(f"there is no engine {name!r}")
     if preset == "paper":
@@ -28,11 +33,11 @@ def engine(name: str, preset: str) -> Any:
 
 
 def mover(name: str, preset: str) -> Any:
-    """The engine that moves a portrait for a job's engine: lipmemory draws lips alone, over what `avct` moves."""
-    return engine("avct" if name == "lipmemory" else name, preset)
+    """The engine that moves a portrait for a job's engine: one that draws lips alone does so over what `avct` moves."""
+    return engine("avct" if name in LIPS else name, preset)
 
 
 def weights_of(name: str, preset: str, *, video: bool) -> tuple[str, ...]:
     """Hashes of all weights that a job of an engine renders with."""
     own = tuple(engine(name, preset).weights)
-    return own if video or name != "lipmemory" else (*own, *mover(name, preset).weights)
+    return own if video or name not in LIPS else (*own, *mover(name, preset).weights)

@@ -46,6 +46,8 @@ PARTS = {
     "avct/paper/audio2pose": Trained("models.avct.paper.train_audio2pose", "Pose", {"model": "paper-audio2pose"}),
     "lipmemory/compact/expert": Trained("models.lipmemory.train_expert", "Expert", {}),
     "lipmemory/compact/renderer": Trained("models.lipmemory.train_renderer", "Renderer", {"average": "compact"}),
+    "coherence/compact/estimator": Trained("models.coherence.train_estimator", "Estimator", {"average": "compact-estimator"}),
+    "coherence/compact/generator": Trained("models.coherence.train_generator", "Generator", {"average": "compact"}),
     "syncnet/compact/scorer": Trained("models.syncnet.train", "Scorer", {"average": "compact"}),
 }
 

@@ -204,7 +204,7 @@ def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
     elif fields.get("portrait") and fields.get("video"):
         faults.append(_fault(row, "video", "the job has a portrait and a video", "give one of them"))
     elif fields.get("video") and fields.get("engine") == "avct":
-        faults.append(_fault(row, "engine", "avct moves a portrait; it cannot dub a video", "use auto or lipmemory"))
+        faults.append(_fault(row, "engine", "avct moves a portrait; it cannot dub a video", "use auto, lipmemory or coherence"))
     if fields.get("face") and not fields.get("video"):
         faults.append(_fault(row, "face", "which face speaks is asked of videos alone", "remove it, or give a video"))
     sources = [name for name in ("text", "script", "audio") if fields.get(name)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from infra.version import source_hash
 from models.types import FRAME_RATE, Motion
-from tasks.engines import mover
+from tasks.engines import LIPS, mover
 from tasks.stages import Take, Work, keep
 from tasks.values import load_motion, save_motion
 
@@ -20,7 +20,7 @@ def move(work: Work, take: Take) -> None:
     assert work.speech is not None and work.portrait is not None
     made = mover(work.lease.engine, work.lease.preset)
     speech, portrait = work.speech.speech, work.portrait
-    if work.lease.engine == "lipmemory":  # the head moves with what is said, and lips that rest are drawn over
+    if work.lease.engine in LIPS:  # the head moves with what is said, and lips that rest are drawn over
         speech = replace(speech, phones=(), activity=np.zeros_like(speech.activity))
     asks = {
         "code": source_hash("models/avct", "models/faces", "tasks/motion.py"),
@@ -30,7 +30,7 @@ def move(work: Work, take: Take) -> None:
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "seed": take.seed,
         "anchor": take.anchor,
-        "idle": work.lease.engine == "lipmemory",
+        "idle": work.lease.engine in LIPS,
     }
     take.made["motion"] = keep(
         work, "motion", "motion.npz", asks, work.sources("speech", "faces", "portrait"),

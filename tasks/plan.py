@@ -21,6 +21,7 @@ from infra.settings import Settings
 from infra.store import within
 from models import checkpoints
 from models.imports import PAPER
+from tasks.engines import LIPS
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
 from tasks.scripts import from_text, read_script
@@ -222,8 +223,8 @@ def _installed(row: JobRow) -> DubwrightError | None:
     """What is wrong where the preset's weights are not there. `compact` ships with its own."""
     if row.preset == "compact":
         return None
-    if engine_of(row) == "lipmemory":
-        return InputError("there are no weights of lipmemory's preset paper", code="input.preset", next_step="Use the preset compact, or train paper yourself.")
+    if engine_of(row) in LIPS:
+        return InputError(f"there are no weights of {engine_of(row)}'s preset paper", code="input.preset", next_step="Use the preset compact, or train paper yourself.")
     missing = [name for name in PAPER if not checkpoints.place("avct", name).exists()]
     if not missing:
         return None

@@ -12,7 +12,7 @@ from infra.media import VideoWriter
 from infra.version import source_hash
 from models.types import FRAME_RATE, Motion, Portrait
 from tasks import progress
-from tasks.engines import engine, mover, weights_of
+from tasks.engines import LIPS, engine, mover, weights_of
 from tasks.stages import Take, Work, keep
 
 WINDOW = 250  # frames that the ledger counts as one window
@@ -23,7 +23,7 @@ def render(work: Work, take: Take) -> None:
     assert work.portrait is not None and take.motion is not None
     settings = work.settings
     asks = {
-        "code": source_hash("models/avct", "models/lipmemory", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
+        "code": source_hash("models/avct", "models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
         "weights": list(weights_of(work.lease.engine, work.lease.preset, video=False)),
         "motion": take.made["motion"].sha256,
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
@@ -58,9 +58,9 @@ def _write(work: Work, take: Take, path: Path) -> None:
 
 
 def _frames(work: Work, portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
-    """The take's pictures: the portrait moved, and where lipmemory is the engine its lips drawn over."""
+    """The take's pictures: the portrait moved, and where the engine draws lips alone these drawn over."""
     moved = mover(work.lease.engine, work.lease.preset).render(portrait, motion)
-    if work.lease.engine != "lipmemory":
+    if work.lease.engine not in LIPS:
         yield from moved
         return
     assert work.speech is not None

@@ -59,7 +59,7 @@ class Defaults(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
-    engine: Literal["auto", "avct", "lipmemory"] = Field(
+    engine: Literal["auto", "avct", "lipmemory", "coherence"] = Field(
         "auto", description="What renders. `auto` takes `avct` for a portrait, `lipmemory` for a video."
     )
     preset: Literal["compact", "paper"] = Field("compact", description="Size of the engine. `compact` ships with its weights; `paper` needs imported ones.")
@@ -73,13 +73,6 @@ class Defaults(BaseModel):
     voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
     consent: str = Field("", description="Reference of the consent record; kept with the job.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
-
-    @field_validator("engine", mode="before")
-    @classmethod
-    def _known_engine(cls, value: object) -> object:
-        if value == "coherence":
-            raise PydanticCustomError("engine", "the engine {name} is not in this version|use auto, avct or lipmemory", {"name": str(value)})
-        return value
 
     @field_validator("locale")
     @classmethod

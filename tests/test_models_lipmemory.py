@@ -1,6 +1,5 @@
 """SyncTalkFace's Audio-Lip Memory: published sizes, who learns from which loss, mel, alignment, training, and pictures put back."""
 
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from torch import nn
 
 from benchmarks import ablation
 from infra.errors import InputError
+from lip_cases import cache_fixture, face, parameters, speech  # noqa: F401 (one is a fixture)
 from models import checkpoints
-from models.corpus import FACE_SIZE, Clip, Corpus
+from models.corpus import FACE_SIZE, Corpus
 from models.faces.crop import Square
 from models.lipmemory import losses
-from models.lipmemory.align import RIGID, rigid, similarity, steady
+from models.lipmemory.align import rigid, similarity, steady
 from models.lipmemory.compose import Drawn, Region, at_source, lower_face, pasted, patch_of, reference_of
 from models.lipmemory.config import LipMemoryConfig, Preset, compact, paper
 from models.lipmemory.engine import LipMemoryEngine, Seen, tracked
@@ -28,13 +28,8 @@ from models.lipmemory.train_renderer import Renderer as RendererPart
 from models.training.loop import Budget, fit, read
 from models.training.part import Options
 from models.training.ranks import Ranks
-from models.types import Speech
 
 SMALL = {"channels": 16, "audio": (4, 4, 8, 8), "audio_residuals": (0, 0, 0, 0), "slots": 12}
-
-
-def parameters(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
 
 
 def test_networks_have_the_published_sizes() -> None:
@@ -298,16 +293,6 @@ def test_a_still_head_stands_still_and_a_moving_one_is_not_held_back() -> None:
     assert np.array_equal(steady(parted, 3, 150.0), shape) and steady(parted, 2, 150.0) is None  # type: ignore[arg-type]
 
 
-def face(height: int = 200, width: int = 240, side: float = 150.0) -> tuple[np.ndarray, np.ndarray, Square]:
-    """A picture of noise, landmarks on an ellipse in it, and their square."""
-    random = np.random.default_rng(0)
-    angle = np.linspace(0, 2 * np.pi, 478)
-    points = np.stack([np.cos(angle) * 0.55, np.sin(angle) * 0.7 - 0.05], -1) * side / 2 + [width / 2, height / 2]
-    points[list(RIGID)] = random.uniform(-20, 20, (16, 2)) + np.array([width / 2, height / 2 - 30])
-    marks = np.column_stack([points, np.zeros(478)]).astype(np.float32)
-    return random.integers(0, 256, (height, width, 3), dtype=np.uint8), marks, Square(width / 2, height / 2, side)
-
-
 def test_pixels_outside_the_mask_are_bit_identical() -> None:
     picture, marks, square = face()
     before = picture.copy()
@@ -341,12 +326,6 @@ def test_a_reference_that_is_the_picture_gives_the_picture_back() -> None:
     shifted = replace(still, flow=still.flow + np.array([2 * 3 / square.side, 0], np.float32))
     made = at_source(shifted, region, square, reference_of(picture, marks, square), np.eye(2, 3))
     assert np.abs(made[:, :-3] - picture[region.rows, region.columns][:, 3:]).max() < 0.01  # three pixels to the right
-
-
-def speech(seconds: float, loud: bool = True) -> Speech:
-    count = round(seconds * 16_000)
-    wave = np.random.default_rng(3).normal(0, 0.1 if loud else 0.0, count).astype(np.float32)
-    return Speech(wave, (), np.full(round(seconds * 100), float(loud), np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -392,24 +371,6 @@ def test_a_moved_face_finds_its_reference() -> None:
 
 
 # training
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A prepared corpus of noise: two clips a split."""
-    root, random = tmp_path_factory.mktemp("cache"), np.random.default_rng(0)
-    for split in ("train", "validation", "unseen"):
-        folder = root / split
-        folder.mkdir()
-        frames, samples = 25, 16_000
-        random.integers(0, 256, (2 * frames, FACE_SIZE, FACE_SIZE, 3), dtype=np.uint8).tofile(folder / "face.bin")
-        np.zeros((2 * frames, 96, 96), np.uint8).tofile(folder / "mouth.bin")
-        marks = random.uniform(-0.7, 0.7, (1, 478, 3)) + random.normal(0, 0.01, (2 * frames, 478, 3))
-        marks.astype(np.float32).tofile(folder / "landmarks.bin")
-        random.normal(0, 2000, 2 * samples).astype(np.int16).tofile(folder / "wave.bin")
-        clips = [Clip(f"c{i}", "s1", frames * i, frames, samples * i, samples) for i in range(2)]
-        (folder / "index.json").write_text(json.dumps([asdict(c) for c in clips]))
-    return root
 
 
 @pytest.mark.parametrize("form", list(PRESETS))
@@ -467,9 +428,16 @@ def test_a_plain_run_is_as_it_was_filmed(cache: Path) -> None:
 
 
 def test_an_ablations_variants_differ_in_one_thing_alone(cache: Path) -> None:
-    plan = ablation.Plan(steps=4, batch=2)  # none of them is of runs, where visual-visual sync comes in
-    whole, other = (ablation.learned(name, cache, 1, plan).average.state_dict() for name in ("full", "without_visual_visual"))
-    assert all(torch.equal(value, other[name]) for name, value in whole.items())
+    plan = ablation.Plan(lips=1, steps=2, runs=1)
+    parts = {name: ablation.begun(name, cache, 1, plan) for name in ablation.VARIANTS}
+    first = parts["full"]
+    for name, part in parts.items():
+        assert all(torch.equal(value, first.model.state_dict()[key]) for key, value in part.model.state_dict().items())
+        assert {"memory": part.preset.model.memory, "sync": part.weights.visual_visual > 0} == {"memory": name != "without_memory", "sync": name != "without_visual_visual"}
+        assert replace(part.weights, visual_visual=0.2) == first.weights and replace(part.preset.model, memory=True) == first.preset.model
+    eyes = ablation.taught_lips(cache, 1, plan)
+    assert not torch.equal(eyes["enter.weight"], first.lip.state_dict()["enter.weight"])
+    whole = ablation.learned("full", cache, 1, plan, eyes).average.state_dict()
     shipped = checkpoints.load("lipmemory", "compact")
     near, anew = ((whole[name] - shipped[name]).abs().mean() / shipped[name].abs().mean() for name in ("identity.stages.1.0.body.0.weight", "audio.1.0.body.0.weight"))
     assert near < 0.1 < anew  # eyes are the shipped ones, ears are not

@@ -65,7 +65,7 @@ def test_every_part_trains_in_two_processes(folder: Path, trained: dict[str, dic
         assert figures["step"] == 1 and figures["processes"] == 2 and np.isfinite(figures["loss"]), name
         assert figures["drift"] == 0, name  # both hold the same parameters
         assert names_in(figures) <= LISTED, name
-    for part in ("renderer", "painter", "transformer", "audio2pose", "syncnet", "paper-fomm", "paper-transformer", "paper-audio2pose", "lipmemory-expert", "lipmemory-renderer"):
+    for part in ("renderer", "painter", "transformer", "audio2pose", "syncnet", "paper-fomm", "paper-transformer", "paper-audio2pose", "lipmemory-expert", "lipmemory-renderer", "coherence-estimator", "coherence-generator"):
         assert (folder / f"{part}.pt").exists() and (folder / f"{part}.log").exists(), part
 
 
@@ -130,6 +130,11 @@ def test_losses_stay_on_the_device_that_they_are_given(folder: Path, trained: di
     elif name == "lipmemory/compact/renderer":
         terms, drawn = part.loss(*given)
         terms["judged"] = part.judged(drawn, given[0])
+    elif name == "coherence/compact/generator":
+        part.step = 1  # of both turns, that of runs
+        given = tuple(tensor.to("meta") for tensor in part.draw(1, Ranks()))
+        terms, drawn = part.loss(*given)
+        terms["judged"] = part.judged(drawn, *given)
     else:
         terms = part.loss(*given)
     sum(terms.values()).backward()

@@ -46,7 +46,7 @@ def test_every_fault_of_every_row_at_once(tmp_path: Path) -> None:
             {"title": "a", "locale": "es-ES", "portrait": "http://x/p.png", "text": "x", "script": "y"},
             {"titel": "b"},
             7,
-            {"title": "c", "locale": "!!", "portrait": "p", "text": "x", "seed": -1, "engine": "coherence"},
+            {"title": "c", "locale": "!!", "portrait": "p", "text": "x", "seed": -1, "engine": "cohesion"},
         ],
     }
     rows = {(fault["row"].split(" (")[0], fault["field"]) for fault in faults(tmp_path, tree)}
@@ -64,7 +64,7 @@ def test_a_near_match_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("job", "field", "part"),
     [
-        ({"engine": "coherence"}, "engine", "not in this version"),
+        ({"engine": "cohesion"}, "engine", "not one of"),
         ({"portrait": "p.png", "video": "x.mp4"}, "video", "a portrait and a video"),
         ({"portrait": None, "video": "x.mp4", "engine": "avct"}, "engine", "cannot dub"),
         ({"face": {"point": [0.5, 0.5]}}, "face", "videos alone"),

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
-class LipMemoryConfig:
-    """Sizes of everything that renders, and of the lip encoder that teaches it. Widths run from fine to coarse, one a halving."""
+class FaceConfig:
+    """Sizes of what hears, looks and paints, with or without a memory. Widths run from fine to coarse, one a halving."""
 
     size: int = 128  # pixels a side of the face
+    seen: int = 6  # channels that the identity encoder sees: 6 are the target's upper half and a reference, 3 a reference alone
     patch: int = 1  # pixels a side that the first layer takes, and the last one paints, at a time
     lower: bool = False  # paint the lower half alone
     blend: bool = False  # paint over the reference moved by a flow, where it does not know better
@@ -25,6 +26,12 @@ class LipMemoryConfig:
     decoder_residuals: tuple[int, ...] = (2, 2, 2, 2, 2, 1)
     told: bool = False  # every size of the decoder is scaled and shifted by what is drawn from, not the first one alone
     finish: int = 32  # channels before the last layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LipMemoryConfig(FaceConfig):
+    """Sizes of everything that renders, and of the lip encoder that teaches it."""
+
     lip: tuple[int, ...] = (64, 64, 128, 256, 512)
     lip_residuals: tuple[int, ...] = (0, 3, 2, 2, 1)
     slots: int = 96

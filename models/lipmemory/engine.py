@@ -1,4 +1,4 @@
-"""The lipmemory engine: pictures with tracked faces, a reference and new speech to pictures whose lips follow it.
+"""The lipmemory engine, and what others share with it: pictures with tracked faces, a reference and new speech to pictures whose lips follow it.
 
 What it does not do is find faces, follow them or read video: it is handed a face with each picture, and one that comes without a
 face passes through as it is. Everything streams; nothing grows with length but the sound's features, half a minute at a time.
@@ -25,7 +25,7 @@ from models.lipmemory.align import rigid, similarity, steadied, steady
 from models.lipmemory.compose import Drawn, Patch, Reference, pasted, patch_of, reference_of, seen_reference
 from models.lipmemory.config import compact
 from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, gain_of
-from models.lipmemory.networks import Renderer
+from models.lipmemory.networks import FaceRenderer, Renderer
 from models.types import FRAME_RATE, Speech
 
 NAME = "lipmemory"
@@ -50,24 +50,14 @@ class Seen:
     still: np.ndarray | None = None
 
 
-class LipMemoryEngine:
-    """Preset `compact`, ready to render. Get it by `load`; it is not safe to share between threads."""
+class LipEngine:
+    """What hears speech and redraws lower faces with a renderer that is ready; not safe to share between threads."""
 
-    def __init__(self, renderer: Renderer, weights: tuple[str, ...] = ()) -> None:
+    def __init__(self, renderer: FaceRenderer, weights: tuple[str, ...] = ()) -> None:
         self.renderer, self.weights, self.device = renderer.eval(), weights, best_device()
         fuse(self.renderer)
         self.renderer.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.size = renderer.config.size
-
-    @classmethod
-    def load(cls, preset: str = "compact") -> "LipMemoryEngine":
-        """The engine with its shipped weights, checked by hash and kept for the life of the process.
-
-        Raises WeightsError when a file is missing or is not what its card says, ValueError for a preset that does not exist.
-        """
-        if preset != "compact":
-            raise ValueError(f"lipmemory has weights of the preset 'compact', not {preset!r}")
-        return _load()
 
     @staticmethod
     def reference(picture: np.ndarray, landmarks: np.ndarray, near: Sequence[np.ndarray] = ()) -> Reference:
@@ -138,6 +128,22 @@ class LipMemoryEngine:
         """uint8 RGB pictures to BGR [N, 3, S, S] in [-1, 1]."""
         stacked = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).to(self.device).permute(0, 3, 1, 2)
         return (stacked.float() / 127.5 - 1).contiguous(memory_format=torch.channels_last)
+
+
+class LipMemoryEngine(LipEngine):
+    """Preset `compact`. Get it by `load`."""
+
+    renderer: Renderer
+
+    @classmethod
+    def load(cls, preset: str = "compact") -> "LipMemoryEngine":
+        """The engine with its shipped weights, checked by hash and kept for the life of the process.
+
+        Raises WeightsError when a file is missing or is not what its card says, ValueError for a preset that does not exist.
+        """
+        if preset != "compact":
+            raise ValueError(f"lipmemory has weights of the preset 'compact', not {preset!r}")
+        return _load()
 
 
 def _placed(seen: Seen) -> tuple[np.ndarray, Square, Reference]:

@@ -10,13 +10,13 @@ from torch.nn import functional as F
 from models.corpus import MARGIN, Clip, Corpus
 from models.lipmemory.align import rigid, similarity
 from models.lipmemory.mel import CHUNK, chunk_start
-from models.lipmemory.networks import Renderer, lower_half
+from models.lipmemory.networks import FaceRenderer, lower_half
 from models.lipmemory.samples import LIPS, mel_of
 
 
 @torch.no_grad()
-def gains(model: Renderer, corpus: Corpus, every: int = 9, limit: int = 12) -> dict[str, float]:
-    """PSNR in dB of the key path over holding the first frame, of the face square and of the mouth, mean over clips.
+def gains(model: FaceRenderer, corpus: Corpus, every: int = 9, limit: int = 12) -> dict[str, float]:
+    """PSNR in dB of what is drawn over holding the first frame, of the face square and of the mouth, mean over clips.
 
     Drawn lower halves are put under the real upper halves, as a re-dub does.
     """
@@ -30,7 +30,7 @@ def gains(model: Renderer, corpus: Corpus, every: int = 9, limit: int = 12) -> d
     return {"psnr_gain_db": round(float(whole), 3), "mouth_psnr_gain_db": round(float(mouth), 3)}
 
 
-def rendered(model: Renderer, corpus: Corpus, clip: Clip, where: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+def rendered(model: FaceRenderer, corpus: Corpus, clip: Clip, where: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
     """Frames of a cached clip drawn from its first one, that first one held, and the real ones, each [N, 3, S, S] in [-1, 1]."""
     size = model.config.size
     edge = round(corpus.face.shape[1] * (1 - 1 / MARGIN) / 2)
@@ -47,6 +47,17 @@ def rendered(model: Renderer, corpus: Corpus, clip: Clip, where: np.ndarray) -> 
     made = lower_half(model(mels, target, moved))
     held = first[..., edge : edge + size, edge : edge + size].expand(len(where), -1, -1, -1)
     return torch.cat([target[:, :, : size // 2], made], 2), held, target
+
+
+def windows_of(corpus: Corpus, clip: Clip) -> tuple[Tensor, Tensor]:
+    """A cached clip's windows of five lower halves [N, 5, 3, S / 2, S], and the mel chunks [N, 1, 80, 16] that start with each."""
+    edge = round(corpus.face.shape[1] * (1 - 1 / MARGIN) / 2)
+    faces = np.asarray(corpus.face[corpus.frames_of(clip)])[..., ::-1][:, edge:-edge, edge:-edge].copy()
+    halves = lower_half(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1)
+    mel = mel_of(corpus, clip)
+    chunks = [mel[:, s : s + CHUNK] for i in range(clip.frames - 4) if (s := chunk_start(i, 0)) + CHUNK <= mel.shape[1]]
+    windows = halves.unfold(0, 5, 1).permute(0, 4, 1, 2, 3)[: len(chunks)]
+    return windows, torch.from_numpy(np.stack(chunks))[:, None]
 
 
 def _mouth_box(landmarks: np.ndarray, size: int) -> tuple[int, int, int, int]:

@@ -14,13 +14,16 @@ from models.lipmemory.networks import LipEncoder, QualityDiscriminator, SyncExpe
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """What each term counts; zero leaves it out, for the ablation."""
+    """What each term counts; zero leaves it out, for the ablation. The last three are not published: the preset that blends has them."""
 
     reconstruction: float = 10.0
     audio_visual: float = 0.2
     visual_visual: float = 0.2
     adversarial: float = 0.2
     memory: float = 0.2
+    shape: float = 0.2  # that a linear layer reads the mouth's shape from what is drawn from
+    flow: float = 30.0  # that the flow takes points of the mouth to where the reference has them
+    parts: float = 0.2  # the painted pixels and the moved reference beside the picture they make
 
 
 def reconstruction(drawn: Tensor, target: Tensor, weight: Tensor | None = None, squares: float = 0.0) -> Tensor:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from kernels.warp import warp
 from models.avct.dense_motion import grid
-from models.lipmemory.config import ExpertConfig, JudgeConfig, LipMemoryConfig
+from models.lipmemory.config import ExpertConfig, FaceConfig, JudgeConfig, LipMemoryConfig
 from models.lipmemory.layers import Grow, Unit, residuals, stage
 from models.lipmemory.memory import AudioLipMemory, Recall
 
@@ -77,10 +77,10 @@ def _left(config: LipMemoryConfig, halvings: int) -> tuple[int, int]:
 class IdentityEncoder(nn.Module):
     """Masked target and reference [B, 6, S, S] to a skip a size, fine to coarse, the last [B, C, 1, 1]: 10,006,064 parameters."""
 
-    def __init__(self, config: LipMemoryConfig) -> None:
+    def __init__(self, config: FaceConfig) -> None:
         super().__init__()
         widths, self.patch = config.identity, config.patch
-        enter = Unit(6 * self.patch**2, widths[0], config.first, 1, config.first // 2)
+        enter = Unit(config.seen * self.patch**2, widths[0], config.first, 1, config.first // 2)
         stages = [nn.Sequential(enter, *residuals(widths[0], config.identity_residuals[0]))]
         stages += [stage(a, b, n) for (a, b), n in zip(pairwise(widths), config.identity_residuals[1:], strict=True)]
         left = config.size // self.patch // 2 ** (len(widths) - 1)
@@ -88,7 +88,7 @@ class IdentityEncoder(nn.Module):
         self.stages = nn.ModuleList(stages)
 
     def forward(self, faces: Tensor) -> list[Tensor]:
-        """Skips of faces [B, 6, S, S]."""
+        """Skips of faces [B, 6 or 3, S, S]."""
         feature = F.pixel_unshuffle(faces, self.patch) if self.patch > 1 else faces
         skips = []
         for step in self.stages:
@@ -100,7 +100,7 @@ class IdentityEncoder(nn.Module):
 class Decoder(nn.Module):
     """Fused features [B, C] and skips to what is painted: 28,984,323 parameters at the published size, where tanh ends it."""
 
-    def __init__(self, config: LipMemoryConfig) -> None:
+    def __init__(self, config: FaceConfig) -> None:
         super().__init__()
         self.config = config
         channels = config.channels
@@ -150,29 +150,24 @@ class Picture(NamedTuple):
     flow: Tensor | None = None  # [B, H, S, 2] what is added to a place, in half sides of the face
 
 
-class Renderer(nn.Module):
-    """What is used at work: audio and identity encoder, memory, decoder; 42.95 million parameters at the published size."""
+class FaceRenderer(nn.Module):
+    """What hears, looks and paints; what it paints from what it hears is a subclass's to say."""
 
-    def __init__(self, config: LipMemoryConfig) -> None:
+    def __init__(self, config: FaceConfig) -> None:
         super().__init__()
         self.config = config
         self.audio = AudioEncoder(config.audio, config.audio_residuals, config.channels)
         self.identity = IdentityEncoder(config)
-        self.memory = AudioLipMemory(config.channels, config.slots, config.kappa, config.dropout)
         self.decoder = Decoder(config)
 
-    def recall(self, audio: Tensor) -> Recall:
-        """What sound [B, C] recalls; nothing, where the configuration has no memory."""
-        recalled = self.memory.by_key(audio)
-        return recalled if self.config.memory else Recall(torch.zeros_like(recalled.feature), recalled.address)
-
     def hear(self, mels: Tensor) -> Tensor:
-        """Mel chunks [B, 1, 80, 16] to what the decoder draws from [B, C], by the key path."""
-        audio = self.audio(mels)
-        return self.memory.fuse(audio, self.recall(audio).feature)
+        """Mel chunks [B, 1, 80, 16] to what the decoder draws from [B, C]."""
+        raise NotImplementedError
 
     def look(self, target: Tensor, reference: Tensor) -> list[Tensor]:
-        """Skips of target faces [B, 3, S, S], of which the upper half alone is seen, with reference faces."""
+        """Skips of target faces [B, 3, S, S], of which the upper half alone is seen, with reference faces; or of these alone."""
+        if self.config.seen == 3:
+            return self.identity(reference)
         upper = torch.cat([target[:, :, : target.shape[2] // 2], torch.zeros_like(lower_half(target))], 2)
         return self.identity(torch.cat([upper, reference], 1))
 
@@ -190,8 +185,28 @@ class Renderer(nn.Module):
         return Picture(moved + alpha * (painted - moved), painted, moved, alpha, flow)
 
     def forward(self, mels: Tensor, target: Tensor, reference: Tensor) -> Tensor:
-        """The key path: faces drawn for mel chunks [B, 1, 80, 16]."""
+        """Faces drawn for mel chunks [B, 1, 80, 16], as at work."""
         return self.draw(self.hear(mels), self.look(target, reference), reference).whole
+
+
+class Renderer(FaceRenderer):
+    """What is used at work: audio and identity encoder, memory, decoder; 42.95 million parameters at the published size."""
+
+    config: LipMemoryConfig
+
+    def __init__(self, config: LipMemoryConfig) -> None:
+        super().__init__(config)
+        self.memory = AudioLipMemory(config.channels, config.slots, config.kappa, config.dropout)
+
+    def recall(self, audio: Tensor) -> Recall:
+        """What sound [B, C] recalls; nothing, where the configuration has no memory."""
+        recalled = self.memory.by_key(audio)
+        return recalled if self.config.memory else Recall(torch.zeros_like(recalled.feature), recalled.address)
+
+    def hear(self, mels: Tensor) -> Tensor:
+        """Mel chunks [B, 1, 80, 16] to what the decoder draws from [B, C], by the key path."""
+        audio = self.audio(mels)
+        return self.memory.fuse(audio, self.recall(audio).feature)
 
 
 class QualityDiscriminator(nn.Module):

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.corpus import MARGIN, Corpus
+from models.corpus import Corpus
 from models.lipmemory.config import Preset, compact
-from models.lipmemory.mel import CHUNK, chunk_start
-from models.lipmemory.networks import SyncExpert, lower_half
-from models.lipmemory.samples import SHAPE, Samples, mel_of
+from models.lipmemory.held_out import windows_of
+from models.lipmemory.networks import SyncExpert
+from models.lipmemory.samples import SHAPE, Samples
 from models.training.loop import read
 from models.training.part import Options, Part, cosine, follow, set_rate
 from models.training.ranks import Ranks
@@ -134,14 +134,9 @@ def figures(expert: SyncExpert, corpus: Corpus, limit: int = 8) -> dict[str, flo
     if not corpus.clips:
         return {}
     right, inside, outside = [], [], []
-    edge = round(corpus.face.shape[1] * (1 - 1 / MARGIN) / 2)
     for clip in corpus.clips[:limit]:
-        faces = np.asarray(corpus.face[corpus.frames_of(clip)])[..., ::-1][:, edge:-edge, edge:-edge].copy()
-        halves = lower_half(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 127.5 - 1)
-        mel, count = mel_of(corpus, clip), clip.frames - 4
-        chunks = [mel[:, s : s + CHUNK] for i in range(count) if (s := chunk_start(i, 0)) + CHUNK <= mel.shape[1]]
-        seen = expert.see(halves.unfold(0, 5, 1).permute(0, 4, 1, 2, 3)[: len(chunks)])
-        likeness = seen @ expert.hear(torch.from_numpy(np.stack(chunks))[:, None]).T
+        windows, chunks = windows_of(corpus, clip)
+        likeness = expert.see(windows) @ expert.hear(chunks).T
         means = [float(likeness.diagonal(offset).mean()) for offset in range(-OFFSETS, OFFSETS + 1)]
         right.append(abs(int(np.argmax(means)) - OFFSETS) <= 1)
         inside.append(means[OFFSETS])

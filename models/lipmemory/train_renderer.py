@@ -29,12 +29,9 @@ from models.training.ranks import Ranks
 SINGLE_RUNS, LENGTH = 12, 5  # single frames a step; frames of a run
 SOUND_RUNS, RUNS = 16, 1 / 4  # sounds, and runs, a step, for each single frame
 KEYED = 0.7  # of single frames, drawn by the key path
-SHAPED = 0.2  # how much the mouth's shape counts, compact alone
 MOUTH = 14.0  # how much more the mouth counts in the reconstruction, compact alone
 PLAIN = 0.8  # share of the runs of frames that are seen and heard nearly as they were filmed
 SQUARES = 4.0  # how much squares count beside L1 at the end of a run, compact alone: decibels are of squares
-PARTS = 0.2  # how much the painted pixels and the moved reference count beside the picture they make, compact alone
-LED = 30.0  # how much it counts that the flow takes points of the mouth to where the reference has them, compact alone
 
 
 class RedrawLoss(nn.Module):
@@ -77,11 +74,11 @@ class RedrawLoss(nn.Module):
         terms["reconstruction"] = paths * weights.reconstruction * self.pictured(picture.whole, batch, paths)
         if picture.moved is not None and picture.flow is not None:
             told = self.reader(torch.cat([*fused, seen]))
-            terms["shape"] = SHAPED * len(told) / len(seen) * F.l1_loss(told, batch.shape.repeat(paths + 1, 1))
+            terms["shape"] = weights.shape * len(told) / len(seen) * F.l1_loss(told, batch.shape.repeat(paths + 1, 1))
             apart = self.pictured(picture.painted, batch, paths, rest=0.1) + self.pictured(picture.moved, batch, paths)
-            led = F.grid_sample(picture.flow.permute(0, 3, 1, 2), _in_half(batch.places).repeat(paths, 1, 1)[:, :, None], align_corners=False)
-            terms["flow"] = LED * paths * F.l1_loss(led[..., 0].transpose(1, 2), batch.moves.repeat(paths, 1, 1))
-            terms["parts"] = PARTS * paths * weights.reconstruction * apart
+            led = F.grid_sample(picture.flow.permute(0, 3, 1, 2), in_half(batch.places).repeat(paths, 1, 1)[:, :, None], align_corners=False)
+            terms["flow"] = weights.flow * paths * F.l1_loss(led[..., 0].transpose(1, 2), batch.moves.repeat(paths, 1, 1))
+            terms["parts"] = weights.parts * paths * weights.reconstruction * apart
         return terms | ({} if batch.single else self.judged(picture.whole, batch, weights, paths)), picture.whole
 
     def pictured(self, drawn: Tensor, batch: Batch, paths: int, rest: float = 1.0) -> Tensor:
@@ -110,7 +107,7 @@ class RedrawLoss(nn.Module):
         return terms
 
 
-def _in_half(places: Tensor) -> Tensor:
+def in_half(places: Tensor) -> Tensor:
     """Places of a face as places of its lower half."""
     return places * places.new_tensor([1.0, 2.0]) - places.new_tensor([0.0, 1.0])
 

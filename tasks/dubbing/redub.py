@@ -23,7 +23,7 @@ from models import checkpoints
 from models.ahead import ahead
 from models.lipmemory.align import rigid, steadied
 from models.lipmemory.compose import Reference
-from models.lipmemory.engine import BATCH, EMPHASIS, LipMemoryEngine, Seen
+from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen
 from models.types import Speech
 from tasks import progress
 from tasks.dubbing.cast import Wish, choose
@@ -37,7 +37,7 @@ from tasks.values import load_tree, save_tree
 
 WINDOW = 250  # pictures that the ledger counts as one window
 STRONGER = 1.3  # how much more emphasis the second take's lips have than the first one's
-CODE = ("models/lipmemory", "models/faces", "kernels", "infra/video", "tasks/dubbing")
+CODE = ("models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/video", "tasks/dubbing")
 
 
 def track(work: Work) -> None:
@@ -173,7 +173,7 @@ class Film:
 
 
 def dub(
-    film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipMemoryEngine, *, language: str, rung: int = 0,
+    film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipEngine, *, language: str, rung: int = 0,
     emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False,
 ) -> Iterator[int]:  # fmt: skip
     """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
@@ -225,7 +225,7 @@ class Redrawn:
     """Pictures with the lips of what is said at their times; networks work ahead of the encoder on groups of pictures."""
 
     def __init__(
-        self, made: LipMemoryEngine, tracks: TrackFile, spans: list[Span], references: References, speech: Speech, emphasis: float
+        self, made: LipEngine, tracks: TrackFile, spans: list[Span], references: References, speech: Speech, emphasis: float
     ) -> None:
         self.made, self.tracks, self.spans, self.references, self.speech, self.emphasis = made, tracks, spans, references, speech, emphasis
         rate = (tracks.frames - 1) / max(1e-6, float(tracks.times[-1] - tracks.times[0])) if tracks.frames > 1 else 25.0
