@@ -4,6 +4,15 @@ import functools
 from typing import Any
 
 from infra.settings import get_settings
+from models import checkpoints
+from models.imports import PAPER
+
+WEIGHTS = {  # of what can render: the weights that it needs
+    ("avct", "compact"): ("compact-renderer", "compact-transformer", "compact-audio2pose"),
+    ("avct", "paper"): PAPER,
+    ("lipmemory", "compact"): ("compact",),
+}
+VIDEO = ("lipmemory", "coherence")  # engines that can redraw a face in a video; every engine can do with a portrait
 
 
 @functools.cache
@@ -25,6 +34,12 @@ def engine(name: str, preset: str) -> Any:
     from models.avct.engine import AvctEngine
 
     return AvctEngine.load(preset)
+
+
+def usable(preset: str, *, video: bool) -> tuple[str, ...]:
+    """The engines whose weights of a preset are here, for a video or for a portrait."""
+    there = [name for (name, size), parts in WEIGHTS.items() if size == preset and all(checkpoints.place(name, part).exists() for part in parts)]
+    return tuple(name for name in there if not video or name in VIDEO)
 
 
 def mover(name: str, preset: str) -> Any:
