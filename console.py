@@ -163,6 +163,8 @@ def tree_lines(node: dict[str, Any], depth: int = 0) -> Iterator[str]:
         yield f"{pad}    seconds {json.dumps(take['seconds'])}"
         for row in take["weights"]:
             yield f"{pad}    weights {row['engine']}/{row['name']}  {row['sha256'][:16]}  {row['licence']}"
+        for row in take["reviews"]:
+            yield f"{pad}    {row['actor']} decided: {row['decision']} {row['reason']} {row['note']}".rstrip()
         if take["delivered"]:
             yield f"{pad}    delivered at {take['delivered']}"
     for part in node.get("made_from", []):
