@@ -1,7 +1,8 @@
 """What reviewers teach the gate: their decisions as labelled takes move the level from which a video passes.
 
 A take stands at its prominence over what its length is asked for. A logistic curve of people's approval over the logarithm of that
-says from where on no more than the stated part of reviewed takes would be rejected; every level's `passes` moves by that factor.
+says from where on no more than the stated part of reviewed takes would be rejected, and each is likelier approved than not; every
+level's `passes` moves by that factor.
 What `fails` and what cannot be scored stay as they are: no number of approvals lets either pass.
 """
 
@@ -89,11 +90,13 @@ def fitted(heights: np.ndarray, wanted: np.ndarray) -> tuple[float, float]:
 
 
 def least_factor(above: np.ndarray, shift: float, slope: float, rate: float) -> float:
-    """The least height among the reviewed takes from which on no more than `rate` of them is expected to be rejected; at most MOST."""
+    """The least height among the reviewed takes that is likelier approved than not, and from which on no more than `rate` of them is expected
+    to be rejected; at most MOST.
+    """
     heights = np.sort(above)[::-1]
     doubtful = 1 / (1 + np.exp(shift + slope * np.log(heights)))
     share = np.cumsum(doubtful) / np.arange(1, len(heights) + 1)  # grows as the height falls
-    allowed = int(np.searchsorted(share, rate, "right"))
+    allowed = min(int(np.searchsorted(share, rate, "right")), int(np.searchsorted(doubtful, 0.5, "right")))
     return float(min(heights[allowed - 1], MOST)) if allowed else MOST
 
 
