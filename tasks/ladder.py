@@ -1,7 +1,7 @@
 """The ladder: what to try next for a job whose takes fell short, or that it is spent. Pure; tasks/takes.py brings the facts.
 
-The first rung is the first engine as it is. Then the other engines, each a little stronger; then further anchors or references, seeds and
-emphases of the engine whose take stands best. Nothing here draws by chance, so a job that is resumed climbs the same ladder.
+The first rung is the first engine as it is. Then the other engines, each as it serves best where another has failed; then further anchors
+or references, seeds and emphases of the engine whose take stands best. Nothing here draws by chance, so a job that is resumed climbs the same ladder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +20,7 @@ STRONGER: dict[tuple[Kind, str], tuple[tuple[int, float], ...]] = {  # (anchor o
         (1, 1.3), (2, 1.7), (0, 2.0), (1, 1.5), (2, 1.15), (0, 1.85), (1, 2.2), (2, 1.4), (0, 1.6), (1, 1.2), (2, 1.9),
     ),
 }  # fmt: skip
+FRESH: dict[tuple[Kind, str], float] = {("portrait", "lipmemory"): 1.4}  # emphasis of an engine that follows another; else as it is
 PLAIN = ((1, 1.0), (2, 1.0))  # of an engine that knows no emphasis
 REFERENCES = 3  # of a video's track that are looked for
 
@@ -152,15 +153,19 @@ def _spent(tried: Sequence[Tried], limits: Limits, spent: float, fixed: str) -> 
 
 
 def _rung(kind: Kind, engine: str, tried: Sequence[Tried]) -> Rung | None:
-    """An engine's next rung after its first. When its list is through, a portrait begins anew with other seeds; a video has none left."""
+    """An engine's next rung. When its list is through, a portrait begins anew with other seeds; a video has none left."""
+    draw = max(take.number for take in tried)
+    own = [take.rung for take in tried if take.rung.engine == engine]
+    if not own:
+        return Rung(engine, 0, draw, FRESH.get((kind, engine), 1.0))
     steps = STRONGER.get((kind, engine), PLAIN)
-    before = sum(take.rung.engine == engine and take.rung != Rung(engine) for take in tried)
+    before = sum((rung.start, rung.emphasis) != (0, 1.0) for rung in own)
     if kind == "video" and before >= len(steps):
         return None
     start, emphasis = steps[before % len(steps)]
     if start and before >= len(steps):
         start += len(steps) * (before // len(steps))  # yet another anchor
-    return Rung(engine, start, draw=max(take.number for take in tried), emphasis=emphasis)
+    return Rung(engine, start, draw, emphasis)
 
 
 def _told(kind: Kind, rung: Rung) -> str:
