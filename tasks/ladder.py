@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 Kind = Literal["portrait", "video"]
 VERDICTS = ("unscorable", "fail", "flag", "pass")  # from worst to best
-PRIOR, HALF = 10.0, 0.5  # how many takes an engine's prior pass rate weighs, and that rate
+PRIOR, HALF = 40.0, 0.5  # how many takes an engine's prior pass rate weighs, and that rate: a few nights change no order
 UNSCORABLE = 2  # takes in a row that could not be scored: a third would not be either
 DEFAULT_ORDER: dict[Kind, tuple[str, ...]] = {"portrait": ("avct", "lipmemory", "coherence"), "video": ("lipmemory", "coherence")}
 STRONGER: dict[tuple[Kind, str], tuple[tuple[int, float], ...]] = {  # (anchor or reference, emphasis) of an engine's rungs after its first

@@ -100,5 +100,5 @@ def test_auto_takes_the_engine_that_won_before() -> None:
     assert ordered("portrait", both, many) == ("lipmemory", "avct")
     near = {name: {**row, "locale": (30, 30 if name == "avct" else 5)} for name, row in many.items()}
     assert ordered("portrait", both, near) == ("avct", "lipmemory")  # in this locale it is the other way round
-    assert rate({}) == 0.5 and rate({"all": (10, 10)}) == 0.75
+    assert rate({}) == 0.5 and rate({"all": (40, 40)}) == 0.75
     assert ordered("portrait", ("avct",), many) == ("avct",)
