@@ -173,8 +173,7 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     from db.session import open_database
 
     database = open_database(settings)
-    from db.reviews import agreement
-    from tasks.report import agreed_words
+    from db.reviews import agreed_words, agreement
 
     if not batch:
         rows, people = queries.batches(database), agreement(database)
@@ -191,6 +190,8 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     jobs = [{name: job[name] for name in ("job", "title", "locale", "state", "attempts", "error")} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
     voice.result({"batch": told["batch"], "name": told["name"], "output": told["output"], "jobs": jobs, "agreement": told["agreement"]})
     voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or (j["error"] or {}).get("message", "")] for j in jobs])
+    if told["agreement"]["reviews"]:
+        voice.plain(agreed_words(told["agreement"]))
 
 
 @app.command()

@@ -178,3 +178,11 @@ def agreed(rows: Iterable[tuple[str, str, int]]) -> dict[str, Any]:
     chance = gate * person + (1 - gate) * (1 - person)
     kappa = round((share - chance) / (1 - chance), 4) if 0 < gate < 1 and 0 < person < 1 else None
     return {"reviews": total, "share": round(share, 4), "kappa": kappa, "counts": counts}
+
+
+def agreed_words(told: dict[str, Any]) -> str:
+    """How far gate and reviewers agree, in a line; nothing where nobody reviewed."""
+    if not told.get("reviews"):
+        return ""
+    kappa = "Cohen's kappa not defined, one side said the same of all" if told["kappa"] is None else f"Cohen's kappa {told['kappa']:.2f}"
+    return f"{told['reviews']} reviewed, gate and reviewers agree on {told['share']:.0%}, {kappa}"

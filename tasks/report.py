@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from db.reviews import agreed_words
 from infra.artifacts import Artifacts
 from infra.errors import DubwrightError
 from tasks import ladder
@@ -182,14 +183,6 @@ def take_view(take: dict[str, Any], media: Media) -> dict[str, Any]:
         "sweep": sweep(curve.get("distances") or []),
         "stages": stage_bar(seconds),
     }
-
-
-def agreed_words(told: dict[str, Any]) -> str:
-    """How far gate and reviewers agree, in a line; nothing where nobody reviewed."""
-    if not told.get("reviews"):
-        return ""
-    kappa = "Cohen's kappa not defined, one side said the same of all" if told["kappa"] is None else f"Cohen's kappa {told['kappa']:.2f}"
-    return f"{told['reviews']} reviewed, gate and reviewers agree on {told['share']:.0%}, {kappa}"
 
 
 def levels_of(thresholds: dict[str, Any], confidence: Any, extra: dict[str, Any]) -> tuple[dict[str, float] | None, dict[str, float] | None]:

@@ -47,7 +47,7 @@ def _auto(work: Work) -> tuple[str, ...]:
     record = queries.engine_record(work.database, video=video, preset=work.lease.preset, locale=work.lease.locale)
     order = ladder.ordered(work.kind, there, record)
     kept = ledger.settle(work.database, work.lease, "engines", {"order": list(order), "record": record, "kind": work.kind})
-    return tuple(name for name in kept["order"] if name in there) or order
+    return tuple(name for name in kept["order"] if name in there) or order or ladder.DEFAULT_ORDER[work.kind][:1]  # whose weights are told missing
 
 
 def limits_of(work: Work) -> Limits:
