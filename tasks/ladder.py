@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 Kind = Literal["portrait", "video"]
 VERDICTS = ("unscorable", "fail", "flag", "pass")  # from worst to best
-PRIOR, HALF = 40.0, 0.5  # how many takes an engine's prior pass rate weighs, and that rate: a few nights change no order
+PRIOR, FIRST, STEP = 20.0, 0.6, 0.1  # how many takes an engine's prior pass rate weighs; that of the first in the default order; less for each after it
 UNSCORABLE = 2  # takes in a row that could not be scored: a third would not be either
 DEFAULT_ORDER: dict[Kind, tuple[str, ...]] = {"portrait": ("avct", "lipmemory", "coherence"), "video": ("lipmemory", "coherence")}
 STRONGER: dict[tuple[Kind, str], tuple[tuple[int, float], ...]] = {  # (anchor or reference, emphasis) of an engine's rungs after its first
@@ -96,17 +96,19 @@ def of_row(row: Mapping[str, Any]) -> Standing:
 def ordered(kind: Kind, usable: Sequence[str], record: Mapping[str, Mapping[str, tuple[int, int]]]) -> tuple[str, ...]:
     """The engines that can be used, best first by what they won before; without a record the default order.
 
-    record: by engine, (takes, passes) of jobs of this kind and preset: `all`, and `locale` of the job's own. The rate of all is drawn to
-    a half by a prior that weighs PRIOR takes, the locale's to the rate of all by as much; equal rates stand in the default order.
+    record: by engine, (takes, passes) of jobs of this kind and preset: `all`, and `locale` of the job's own. The rate of all is drawn by a
+    prior of PRIOR takes to what is thought of engines that nothing is known of, a little less of each further one in the default order, so
+    that a few takes change nothing; the locale's is drawn to the rate of all by as much.
     """
     known = [name for name in DEFAULT_ORDER[kind] if name in usable] + [name for name in usable if name not in DEFAULT_ORDER[kind]]
-    return tuple(sorted(known, key=lambda name: -rate(record.get(name, {}))))
+    rates = {name: rate(record.get(name, {}), FIRST - STEP * place) for place, name in enumerate(known)}
+    return tuple(sorted(known, key=lambda name: -rates[name]))
 
 
-def rate(record: Mapping[str, tuple[int, int]]) -> float:
+def rate(record: Mapping[str, tuple[int, int]], prior: float) -> float:
     """An engine's expected pass rate, the mean of a beta distribution under the priors above."""
     takes, passes = record.get("all", (0, 0))
-    whole = (passes + PRIOR * HALF) / (takes + PRIOR)
+    whole = (passes + PRIOR * prior) / (takes + PRIOR)
     takes, passes = record.get("locale", (0, 0))
     return (passes + PRIOR * whole) / (takes + PRIOR)
 

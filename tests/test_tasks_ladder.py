@@ -94,11 +94,11 @@ def test_takes_stand_by_verdict_then_offset_then_prominence_then_the_earlier() -
 def test_auto_takes_the_engine_that_won_before() -> None:
     both = ("lipmemory", "avct")
     assert ordered("portrait", both, {}) == ("avct", "lipmemory") and ordered("video", ("lipmemory",), {}) == ("lipmemory",)
-    few = {"avct": {"all": (1, 0)}, "lipmemory": {"all": (40, 10)}}
-    assert ordered("portrait", both, few) == ("avct", "lipmemory")  # one failure says little
+    few = {"avct": {"all": (3, 0)}, "lipmemory": {"all": (3, 1)}}
+    assert ordered("portrait", both, few) == ("avct", "lipmemory")  # that says little
     many = {"avct": {"all": (40, 10)}, "lipmemory": {"all": (40, 30)}}
     assert ordered("portrait", both, many) == ("lipmemory", "avct")
     near = {name: {**row, "locale": (30, 30 if name == "avct" else 5)} for name, row in many.items()}
     assert ordered("portrait", both, near) == ("avct", "lipmemory")  # in this locale it is the other way round
-    assert rate({}) == 0.5 and rate({"all": (40, 40)}) == 0.75
+    assert rate({}, 0.6) == 0.6 and rate({"all": (20, 20)}, 0.5) == 0.75
     assert ordered("portrait", ("avct",), many) == ("avct",)
