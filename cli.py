@@ -1,6 +1,6 @@
 """The command `dubwright`: its verbs, each a thin door to flows and tasks. Heavy imports happen inside the verbs.
 
-Exit codes: 0 done; 1 a fault of the program; 2 a fault in what was given; 3 the batch ended, but some jobs failed or were flagged;
+Exit codes: 0 done; 1 a fault of the program; 2 a fault in what was given; 3 the batch ended, but some jobs failed, were flagged or rejected;
 4 an outage or something not installed; 130 interrupted.
 """
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console import EXIT_JOBS, Bars, Voice, clock, quiet_native_code, summary, tell_outcome, tell_tracks, tree_lines
+from console import EXIT_JOBS, Bars, Voice, clock, quiet_native_code, summary, tell_outcome, tell_pending, tell_tracks, tree_lines
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -125,7 +125,7 @@ def _run(path: str | Path, output: str, name: str, pool: str, retry: bool, voice
     tree = summary(done)
     voice.result(tree)
     tell_outcome(tree, voice)
-    return EXIT_JOBS if tree["counts"].get("failed", 0) + tree["counts"].get("flagged", 0) else 0
+    return EXIT_JOBS if any(tree["counts"].get(state) for state in ("failed", "flagged", "rejected")) else 0
 
 
 @app.command()
@@ -173,19 +173,54 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     from db.session import open_database
 
     database = open_database(settings)
+    from db.reviews import agreed_words, agreement
+
     if not batch:
-        rows = queries.batches(database)
-        voice.result({"batches": rows})
+        rows, people = queries.batches(database), agreement(database)
+        voice.result({"batches": rows, "agreement": people})
         voice.table("", ["batch", "name", "jobs", "output"], [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), r["output"]] for r in rows])
         if not rows:
             voice.plain("no batch yet; next: dubwright demo")
+        if people["reviews"]:
+            voice.plain(agreed_words(people))
         return
     from flows.run import find
 
     told = queries.report(database, find(database, batch))
     jobs = [{name: job[name] for name in ("job", "title", "locale", "state", "attempts", "error")} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
-    voice.result({"batch": told["batch"], "name": told["name"], "output": told["output"], "jobs": jobs})
+    voice.result({"batch": told["batch"], "name": told["name"], "output": told["output"], "jobs": jobs, "agreement": told["agreement"]})
     voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or (j["error"] or {}).get("message", "")] for j in jobs])
+    if told["agreement"]["reviews"]:
+        voice.plain(agreed_words(told["agreement"]))
+
+
+@app.command()
+@verb
+def review(
+    what: Annotated[str, typer.Argument(help="A batch (number or name; the newest when left out) to list; with a decision the number of a take.")] = "",
+    approve: Annotated[bool, typer.Option("--approve", help="Deliver this take.")] = False,
+    reject: Annotated[str, typer.Option(help="End the job without a delivery; why: sync, mouth, identity, picture, speech, face or other.")] = "",
+    again: Annotated[bool, typer.Option("--again", help="Render another take, by the ladder's next rung.")] = False,
+    note: Annotated[str, typer.Option(help="In your own words; kept with the decision.")] = "",
+    by: Annotated[str, typer.Option(help="Who decides; your user name when left out.")] = "",
+    as_json: Json = False,
+) -> int:
+    """List takes that wait for a person, the best first; or decide on one."""
+    voice, settings = Voice(as_json), _settings()
+    from flows import review as desk
+
+    wanted = [name for name, given in (("approve", approve), ("reject", reject), ("again", again)) if given]
+    if not wanted:
+        told = desk.pending(what, settings)
+        voice.result(told)
+        tell_pending(told["jobs"], voice)
+        return 0
+    with Bars(voice).shown() as bars:
+        made = desk.decide(what, wanted, reject, note, by, settings, bars)
+    voice.result(made)
+    voice.plain(f"{made['name']}, take {made['number']}: {made['decision']} by {made['actor']}; the job is {made['state']}" + (f"\nvideo:  {made['url']}" if made["url"] else ""))
+    voice.plain(f"report: {made['report']}")
+    return EXIT_JOBS if made["state"] in ("failed", "flagged") else 0
 
 
 @app.command()
@@ -435,10 +470,14 @@ def calibrate(
     grid: Grid = GRID,
     rate: Annotated[float, typer.Option(help="Part of wrong videos that may pass.")] = 0.05,
     ship: Annotated[bool, typer.Option("--ship", help="Write the thresholds into the package, too.")] = False,
+    with_reviews: Annotated[bool, typer.Option("--with-reviews", help="Move the thresholds in use by what reviewers decided, instead.")] = False,
     as_json: Json = False,
 ) -> None:
     """Set the gate's thresholds from held-out real clips; the ledger keeps them with the scorer's version."""
     voice, settings = Voice(as_json), _settings()
+    if with_reviews:
+        _taught(settings, voice)
+        return
     from flows.calibrate import run_calibration
     from tasks.calibrate import describe
 
@@ -447,6 +486,16 @@ def calibrate(
         thresholds = run_calibration(grid, rate, ship, settings)
     voice.result({"thresholds": thresholds.to_dict()})
     for line in describe(thresholds):
+        voice.plain(line)
+
+
+def _taught(settings: "Settings", voice: Voice) -> None:
+    from db.session import open_database
+    from tasks.taught import told, with_reviews
+
+    thresholds = with_reviews(open_database(settings))
+    voice.result({"thresholds": thresholds.to_dict()})
+    for line in told(thresholds):
         voice.plain(line)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXIT_FAULT, EXIT_JOBS, EXIT_OUTAGE = 2, 3, 4
 OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.")
-MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "failed": "[red]✘[/]"}
+MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": "[red]⚑[/]", "failed": "[red]✘[/]"}
 
 
 def quiet_native_code(log: Path) -> None:
@@ -163,6 +163,8 @@ def tree_lines(node: dict[str, Any], depth: int = 0) -> Iterator[str]:
         yield f"{pad}    seconds {json.dumps(take['seconds'])}"
         for row in take["weights"]:
             yield f"{pad}    weights {row['engine']}/{row['name']}  {row['sha256'][:16]}  {row['licence']}"
+        for row in take["reviews"]:
+            yield f"{pad}    {row['actor']} decided: {row['decision']} {row['reason']} {row['note']}".rstrip()
         if take["delivered"]:
             yield f"{pad}    delivered at {take['delivered']}"
     for part in node.get("made_from", []):
@@ -215,6 +217,19 @@ def tell_outcome(tree: dict[str, Any], voice: Voice) -> None:
     if example:
         voice.plain(f"lineage of a video:              dubwright lineage {example}")
     voice.plain(f"where the batch stands:          dubwright status {tree['batch']}")
+
+
+def tell_pending(jobs: list[dict[str, Any]], voice: Voice) -> None:
+    """Flagged jobs for a person: their takes, the best first, each with what the gate said and where its video lies."""
+    for job in jobs:
+        voice.plain(f"\n{job['title']}/{job['locale']}: {(job['error'] or {}).get('message', job['state'])}")
+        for take in job["takes"]:
+            sure = f", offset {take['offset']:+d}, confidence {take['confidence']:.3f}" if take["confidence"] is not None else ""
+            voice.plain(f"  take {take['take']} ({take['engine']}): {take['verdict']}{sure}\n    {'; '.join(take['reasons'])}\n    {take['path'] or 'its video is not here'}")
+            for row in take["reviews"]:
+                voice.plain(f"    {row['actor']}: {row['decision']} {row['reason']} {row['note']}".rstrip())
+    example = next((take["take"] for job in jobs for take in job["takes"]), None)
+    voice.plain(f"\nnext: dubwright review {example} --approve, --reject REASON or --again" if example else "nothing waits for a review")
 
 
 def _tell_published(tracks: list[dict[str, Any]], published: dict[str, Any] | None, voice: Voice) -> None:

@@ -95,21 +95,29 @@ class VerdictRecord:
     curve: dict[str, Any] = field(default_factory=dict)
 
 
-def submit(database: Database, key: str, name: str, output: str, jobs: list[JobSpec]) -> Submitted:
-    """Enter a batch, once: the same key from any number of clients at once gives one batch."""
+def submit(database: Database, key: str, name: str, output: str, jobs: list[JobSpec], ladder: dict[str, Any] | None = None) -> Submitted:
+    """Enter a batch, once: the same key from any number of clients at once gives one batch.
+
+    ladder: how far its jobs may climb; of a batch that is there, the newest submission's holds.
+    """
+    limits = ladder or {}
     with database.begin() as session:
         row = session.execute(
-            insert(t.Batch).values(key=key, name=name, output=output).on_conflict_do_nothing(index_elements=["key"]).returning(t.Batch.id),
+            insert(t.Batch).values(key=key, name=name, output=output, ladder=limits).on_conflict_do_nothing(index_elements=["key"]).returning(t.Batch.id),
         ).scalar_one_or_none()
         if row is None:
-            return Submitted(session.execute(select(t.Batch.id).where(t.Batch.key == key)).scalar_one(), False)
+            batch = session.execute(select(t.Batch).where(t.Batch.key == key).with_for_update()).scalar_one()
+            if batch.ladder != limits:
+                batch.ladder = limits
+                _event(session, batch.id, None, "ladder", limits)
+            return Submitted(batch.id, False)
         rows = [
             {"batch_id": row, "position": i, "key": j.key, "title": j.title, "locale": j.locale, "engine": j.engine, "preset": j.preset, "spec": j.spec}
             for i, j in enumerate(jobs)
         ]
         if rows:
             session.execute(insert(t.Job), rows)
-        _event(session, row, None, "submitted", {"jobs": len(rows)})
+        _event(session, row, None, "submitted", {"jobs": len(rows), "ladder": limits})
         return Submitted(row, True)
 
 
@@ -231,13 +239,35 @@ def record_take(database: Database, held: Lease, take: TakeRecord, verdict: Verd
             session.execute(
                 insert(t.Window).values(take_id=take_id, number=number, first_frame=first, last_frame=last, seconds=seconds).on_conflict_do_nothing(),
             )
-        decided = {
-            "calibration_id": _calibration(session, verdict.scorer, verdict.thresholds), "verdict": verdict.verdict, "reasons": list(verdict.reasons),
-            "offset_frames": verdict.offset, "distance": verdict.distance, "confidence": verdict.confidence, "curve": verdict.curve,
-        }  # fmt: skip
-        session.execute(insert(t.Verdict).values(take_id=take_id, **decided).on_conflict_do_update(index_elements=["take_id"], set_=decided))
+        _judge(session, take_id, verdict)
         _event(session, job.batch_id, job.id, "take", {"number": take.number, "verdict": verdict.verdict})
         return take_id
+
+
+def rejudge(database: Database, held: Lease, take_id: int, verdict: VerdictRecord) -> None:
+    """Replace the verdict on a take of the job that was recorded before. Raises StaleToken."""
+    with _holding(database, held) as (session, job):
+        found = session.execute(select(t.Take.number).where(t.Take.id == take_id, t.Take.job_id == job.id)).scalar_one()
+        _judge(session, take_id, verdict)
+        _event(session, job.batch_id, job.id, "judged anew", {"number": found, "verdict": verdict.verdict})
+
+
+def _judge(session: Session, take_id: int, verdict: VerdictRecord) -> None:
+    decided = {
+        "calibration_id": _calibration(session, verdict.scorer, verdict.thresholds), "verdict": verdict.verdict, "reasons": list(verdict.reasons),
+        "offset_frames": verdict.offset, "distance": verdict.distance, "confidence": verdict.confidence, "curve": verdict.curve,
+    }  # fmt: skip
+    session.execute(insert(t.Verdict).values(take_id=take_id, **decided).on_conflict_do_update(index_elements=["take_id"], set_=decided))
+
+
+def settle(database: Database, held: Lease, kind: str, detail: dict[str, Any]) -> dict[str, Any]:
+    """What was decided once for a job: the detail of its first event of a kind, which is `detail` where there is none yet. Raises StaleToken."""
+    with _holding(database, held) as (session, job):
+        query = select(t.Event.detail).where(t.Event.job_id == job.id, t.Event.kind == kind).order_by(t.Event.id).limit(1)
+        found = session.execute(query).scalar_one_or_none()
+        if found is None:
+            _event(session, job.batch_id, job.id, kind, detail)
+        return detail if found is None else found
 
 
 def _calibration(session: Session, scorer: str, thresholds: dict[str, Any]) -> int:
@@ -247,15 +277,17 @@ def _calibration(session: Session, scorer: str, thresholds: dict[str, Any]) -> i
 
 
 def store_calibration(database: Database, scorer: str, thresholds: dict[str, Any]) -> int:
-    """Keep a calibration of a scorer version; the same one twice is one row."""
+    """Keep a calibration of a scorer version as its newest; the same one twice is one row."""
     with database.begin() as session:
-        return _calibration(session, scorer, thresholds)
+        found = _calibration(session, scorer, thresholds)
+        session.execute(update(t.Calibration).where(t.Calibration.id == found).values(created_at=func.now()))
+        return found
 
 
 def latest_calibration(database: Database, scorer: str) -> dict[str, Any] | None:
     """The newest thresholds of a scorer version, or None."""
     with database.begin() as session:
-        query = select(t.Calibration.thresholds).where(t.Calibration.scorer == scorer).order_by(t.Calibration.id.desc()).limit(1)
+        query = select(t.Calibration.thresholds).where(t.Calibration.scorer == scorer).order_by(t.Calibration.created_at.desc(), t.Calibration.id.desc()).limit(1)
         return session.execute(query).scalar_one_or_none()
 
 

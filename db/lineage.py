@@ -6,6 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db import tables as t
+from db.reviews import row_of
 from db.session import Database
 
 PRODUCER = "https://github.com/dubwright/dubwright"
@@ -48,6 +49,7 @@ def _take(session: Session, take: t.Take) -> dict[str, Any]:
         "seconds": take.seconds,
         "weights": [{"engine": w.engine, "name": w.name, "sha256": w.sha256, "licence": w.licence} for w in session.execute(query).scalars()],
         "verdict": None if verdict is None else {"verdict": verdict.verdict, "offset": verdict.offset_frames, "confidence": verdict.confidence, "reasons": verdict.reasons},
+        "reviews": [row_of(row) for row in session.execute(select(t.Review).where(t.Review.take_id == take.id).order_by(t.Review.id)).scalars()],
         "delivered": None if delivery is None or delivery.take_id != take.id else delivery.url,
     }
 

@@ -20,8 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-JOB_STATES = ("queued", "running", "delivered", "flagged", "failed")
+JOB_STATES = ("queued", "running", "delivered", "flagged", "rejected", "failed")
 VERDICTS = ("pass", "flag", "fail", "unscorable")
+DECISIONS = ("approve", "reject", "again")
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -44,13 +45,14 @@ class Base(DeclarativeBase):
 
 
 class Batch(Base):
-    """One submitted manifest; `key` is the hash of what it asks for."""
+    """One submitted manifest; `key` is the hash of what it asks for. ladder: how far its jobs may climb, where the manifest says."""
 
     __tablename__ = "batches"
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     output: Mapped[str]
+    ladder: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -171,6 +173,27 @@ class Verdict(Base):
     confidence: Mapped[float | None]
     curve: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Review(Base):
+    """A person's decision on a take; rows are never changed. `video` and `verdict` are what the take was then, and what the gate had said."""
+
+    __tablename__ = "reviews"
+    __table_args__ = (
+        CheckConstraint(_one_of("decision", DECISIONS), name="decision"),
+        CheckConstraint("decision <> 'reject' OR reason <> ''", name="reason"),
+        CheckConstraint("actor <> ''", name="actor"),
+        CheckConstraint(_one_of("verdict", VERDICTS), name="verdict"),
+    )
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    take_id: Mapped[int] = mapped_column(ForeignKey("takes.id"), index=True)
+    actor: Mapped[str]
+    decision: Mapped[str]
+    reason: Mapped[str] = mapped_column(server_default="")
+    note: Mapped[str] = mapped_column(server_default="")
+    video: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
+    verdict: Mapped[str]
 
 
 class StageResult(Base):

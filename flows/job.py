@@ -14,7 +14,7 @@ from infra.artifacts import Artifacts
 from infra.errors import DatabaseUnavailable, InputError, StaleToken, StoreUnavailable, classify
 from infra.settings import Settings
 from tasks import progress
-from tasks.stages import Work, renewed
+from tasks.stages import Take, Work, renewed
 
 LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
 
@@ -67,16 +67,18 @@ def _seen(work: Work, error: BaseException) -> dict[str, str]:
 
 
 def _run(work: Work) -> str:
-    from tasks import prepare, publish
+    from tasks import prepare, publish, takes
     from tasks.dubbing import redub
     from tasks.ingest import ingest
-    from tasks.judge import gate, score
-    from tasks.motion import move, next_take
+    from tasks.motion import move
     from tasks.render import render
 
     _stage(work, "ingest", ingest)
     if work.spec.get("fault"):
         return _refuse(work)
+    if (take := takes.approved(work)) is not None:
+        _stage(work, "deliver", publish.deliver, take)
+        return "delivered"
     _stage(work, "speech", prepare.speech)
     if "video" in work.inputs:
         _stage(work, "tracks", redub.track)
@@ -85,18 +87,29 @@ def _run(work: Work) -> str:
     else:
         _stage(work, "faces", prepare.faces)
         making = [("motion", move), ("render", render)]
-    while len(work.takes) < work.settings.max_takes:
-        take = next_take(work)
+    for take in takes.recorded(work):
+        if _ends(work, take):
+            return "delivered"
+    while (take := takes.next_take(work)) is not None:
         for name, call in making:
             _stage(work, name, call, take)
-        _stage(work, "score", score, take)
-        _stage(work, "gate", gate, take)
-        work.takes.append(take)
-        if take.verdict.passed:
-            _stage(work, "deliver", publish.deliver, take)
+        if _ends(work, take):
             return "delivered"
     ledger.finish(work.database, work.lease, "flagged", publish.flagged(work))
     return "flagged"
+
+
+def _ends(work: Work, take: Take) -> bool:
+    """Judge a take that is rendered; whether it passed and the job is delivered."""
+    from tasks import publish
+    from tasks.judge import gate, score
+
+    _stage(work, "score", score, take)
+    _stage(work, "gate", gate, take)
+    work.takes.append(take)
+    if take.verdict.passed:
+        _stage(work, "deliver", publish.deliver, take)
+    return bool(take.verdict.passed)
 
 
 def _refuse(work: Work) -> str:

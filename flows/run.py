@@ -100,9 +100,12 @@ def _work(database: Database, batch_id: int, settings: Settings, watcher: Watche
 
 
 def _engines(database: Database, batch_id: int) -> set[tuple[str, str]]:
-    """What the batch's jobs that can work are rendered by."""
-    jobs = queries.report(database, batch_id)["jobs"]
-    return {(job["engine"], job["preset"]) for job in jobs if not (job["spec"] or {}).get("fault")}
+    """What the batch's jobs that can work are rendered by first, as far as that is known before they start."""
+    from tasks.ladder import DEFAULT_ORDER
+
+    jobs = [job for job in queries.report(database, batch_id)["jobs"] if not (job["spec"] or {}).get("fault")]
+    first = {job["job"]: DEFAULT_ORDER["video" if "video" in job["spec"]["inputs"] else "portrait"][0] for job in jobs}
+    return {(first[job["job"]] if job["engine"] == "auto" else job["engine"], job["preset"]) for job in jobs}
 
 
 def _warm(engines: set[tuple[str, str]]) -> None:

@@ -4,8 +4,17 @@ import functools
 from typing import Any
 
 from infra.settings import get_settings
+from models import checkpoints
+from models.imports import PAPER
 
+WEIGHTS = {  # of what can render: the weights that it needs
+    ("avct", "compact"): ("compact-renderer", "compact-transformer", "compact-audio2pose"),
+    ("avct", "paper"): PAPER,
+    ("lipmemory", "compact"): ("compact",),
+    ("coherence", "compact"): ("compact",),
+}
 LIPS = ("lipmemory", "coherence")  # engines that draw lips alone: over a video's faces, or over a portrait that another moves
+
 
 @functools.cache
 def engine(name: str, preset: str) -> Any:
@@ -30,6 +39,12 @@ def engine(name: str, preset: str) -> Any:
     from models.avct.engine import AvctEngine
 
     return AvctEngine.load(preset)
+
+
+def usable(preset: str, *, video: bool) -> tuple[str, ...]:
+    """The engines whose weights of a preset are here, for a video or for a portrait."""
+    there = [name for (name, size), parts in WEIGHTS.items() if size == preset and all(checkpoints.place(name, part).exists() for part in parts)]
+    return tuple(name for name in there if not video or name in LIPS)
 
 
 def mover(name: str, preset: str) -> Any:

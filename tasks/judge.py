@@ -42,8 +42,11 @@ def gate(work: Work, take: Take) -> None:
     stored = ledger.latest_calibration(work.database, take.score.scorer)
     thresholds = Thresholds.from_dict(stored) if stored else load_thresholds()
     take.verdict = strict(decide(take.score, thresholds), take.score) if work.spec["gate"] == "strict" else decide(take.score, thresholds)
-    take.verdict = doubted(take.verdict, work)
-    take.take_id = ledger.record_take(work.database, work.lease, _record(work, take), _verdict(take))
+    take.verdict = doubted(take.verdict, work, take.opinion)
+    if take.take_id:
+        ledger.rejudge(work.database, work.lease, take.take_id, _verdict(take))
+    else:
+        take.take_id = ledger.record_take(work.database, work.lease, _record(work, take), _verdict(take))
 
 
 def _redrawn(work: Work) -> tuple[TrackFile, dict[tuple[int, int], int]]:
@@ -52,13 +55,19 @@ def _redrawn(work: Work) -> tuple[TrackFile, dict[tuple[int, int], int]]:
     return work.tracks, {(span["first"], span["last"]): span["track"] for span in work.cast["spans"] if span["track"] is not None}
 
 
-def doubted(verdict: Verdict, work: Work) -> Verdict:
-    """A verdict on a re-dub whose speaker was guessed, or of whose words some are not heard: a person should look, whatever the score."""
+def doubts(work: Work) -> list[str]:
+    """Why a person should look at every take of a re-dub, whatever its score: its speaker was guessed, or words of it are not heard."""
     reasons = []
     if work.cast and work.cast["ambiguous"]:
         reasons.append(f"who speaks is not certain: {work.cast['ambiguous']}")
     if work.speech and work.speech.lost > LOST:
         reasons.append(f"{work.speech.lost:.2f} s of the speech do not go into the video's length and are not heard")
+    return reasons
+
+
+def doubted(verdict: Verdict, work: Work, opinion: str = "") -> Verdict:
+    """A verdict where a person should look all the same: for a job's doubts, or since a person did not want this take."""
+    reasons = [*doubts(work), *([opinion] if opinion else [])]
     if not reasons:
         return verdict
     found: Kind = "flag" if verdict.verdict == "pass" else verdict.verdict
@@ -75,12 +84,14 @@ def strict(verdict: Verdict, score: SyncScore) -> Verdict:
     return dataclasses.replace(verdict, verdict="flag", reasons=(*verdict.reasons, reason))
 
 
-def weights_of(work: Work) -> tuple[dict[str, str], ...]:
-    """The weights files that engine and scorer use, as the ledger keeps them."""
+def weights_of(work: Work, take: Take) -> tuple[dict[str, str], ...]:
+    """The weights files that a take's engine and its scorer use, as the ledger keeps them."""
+    if take.weights:
+        return take.weights
     from models import checkpoints
     from tasks import engines
 
-    rendered = engines.weights_of(work.lease.engine, work.lease.preset, video="video" in work.inputs)
+    rendered = engines.weights_of(take.rung.engine, work.lease.preset, video="video" in work.inputs)
     used = set(rendered) | {checkpoints.sha256("syncnet", "compact")}
     return tuple(
         {"sha256": c.sha256, "engine": c.engine, "name": c.name, "licence": c.licence, "licence_class": c.licence_class}
@@ -94,12 +105,12 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
     parameters = {
         "seed": take.seed, **take.parameters, "locale": work.lease.locale, "voice": work.spec["voice"], "text": work.spec["text"],
         "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
-        "cues": list(work.speech.fits),
+        "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with,
     }  # fmt: skip
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")
     return ledger.TakeRecord(
-        take.number, work.lease.engine, work.lease.preset, parameters, code_version(), machine(), work.seconds(take), row, weights_of(work), take.windows
+        take.number, take.rung.engine, work.lease.preset, parameters, code_version(), machine(), work.seconds(take), row, weights_of(work, take), take.windows
     )
 
 

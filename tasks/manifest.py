@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from infra.errors import InputError, ManifestError
 from infra.settings import Settings
 from infra.store import fetch, split_url
-from tasks.rows import Defaults, JobRow
+from tasks.rows import Defaults, JobRow, LadderRow
 
 LARGEST_BYTES = 32 * 2**20
 MOST_JOBS = 100_000
@@ -36,12 +36,14 @@ class Manifest(BaseModel):
     output: str
     jobs: tuple[JobRow, ...]
     base: str  # where relative names start: a folder, or s3://bucket/prefix
+    ladder: LadderRow = LadderRow()
 
 
 BATCH_FIELDS = {
     "batch": "Name of the batch.",
     "output": "Where deliveries go: `s3://bucket/prefix/` or a folder relative to the manifest.",
     "defaults": "Values for every job that does not give its own.",
+    "ladder": "How far jobs whose takes fall short may climb: takes, job_seconds, batch_seconds.",
     "jobs": "The jobs, one for each output.",
 }
 
@@ -149,6 +151,8 @@ def check(tree: dict[str, Any], base: str) -> Manifest:
         faults.append(_fault("manifest", "defaults", "defaults are not fields", "write defaults: {engine: auto}"))
         defaults = {}
     faults += _check_defaults(defaults)
+    ladder, found = _check_ladder(tree.get("ladder"))
+    faults += found
     if not isinstance(jobs, list) or not jobs or len(jobs) > MOST_JOBS:
         count = f"{len(jobs)} jobs" if isinstance(jobs, list) else "no list of jobs"
         raise _all([*faults, _fault("manifest", "jobs", f"the manifest has {count}", f"list 1 to {MOST_JOBS} jobs")])
@@ -160,7 +164,7 @@ def check(tree: dict[str, Any], base: str) -> Manifest:
     faults += _twice(jobs, defaults)
     if faults:
         raise _all(faults)
-    return Manifest(batch=str(tree["batch"]).strip(), output=output.strip(), jobs=tuple(rows), base=base)
+    return Manifest(batch=str(tree["batch"]).strip(), output=output.strip(), jobs=tuple(rows), base=base, ladder=ladder)
 
 
 def _check_defaults(defaults: dict[str, Any]) -> list[Fault]:
@@ -170,6 +174,18 @@ def _check_defaults(defaults: dict[str, Any]) -> list[Fault]:
     except ValidationError as error:
         faults += [_of_pydantic("defaults", part) for part in error.errors()]
     return faults
+
+
+def _check_ladder(given: object) -> tuple[LadderRow, list[Fault]]:
+    if given is None:
+        return LadderRow(), []
+    if not isinstance(given, dict):
+        return LadderRow(), [_fault("manifest", "ladder", "ladder is not fields", "write ladder: {takes: 4}")]
+    known = {str(k): v for k, v in given.items() if k in LadderRow.model_fields}
+    try:
+        return LadderRow(**known), _unknown(given, set(LadderRow.model_fields), "ladder")
+    except ValidationError as error:
+        return LadderRow(), [*_unknown(given, set(LadderRow.model_fields), "ladder"), *(_of_pydantic("ladder", part) for part in error.errors())]
 
 
 def _check_job(number: int, given: object, defaults: dict[str, Any]) -> tuple[JobRow | None, list[Fault]]:
@@ -234,8 +250,13 @@ def _of_pydantic(row: str, part: Any) -> Fault:
     elif part["type"] == "missing":
         problem, fix = f"{field} is missing", JobRow.model_fields[field].description or "give it"
     elif not fix:
-        problem, fix = f"{part['msg'][0].lower()}{part['msg'][1:]}", (JobRow.model_fields[field].description if field in JobRow.model_fields else "") or "correct it"
+        problem, fix = f"{part['msg'][0].lower()}{part['msg'][1:]}", _described(field) or "correct it"
     return _fault(row, field, problem, fix)
+
+
+def _described(field: str) -> str:
+    known = {**LadderRow.model_fields, **JobRow.model_fields}
+    return (known[field].description if field in known else "") or ""
 
 
 def _unknown(given: dict[Any, Any], known: set[str], row: str) -> list[Fault]:

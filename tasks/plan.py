@@ -186,6 +186,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
+    asks += [] if row.engine == "auto" else ["no other engine"]
     if row.video:
         asks.append(dubbing_of(row))
     return Planned(row, "invalid" if error else "made", _hash(asks), inputs, 0.0 if error else seconds, 0.0, error)
@@ -235,7 +236,7 @@ def _installed(row: JobRow) -> DubwrightError | None:
 
 
 def engine_of(row: JobRow) -> str:
-    """The engine that `auto` stands for."""
+    """The engine that `auto` stands for in a job's key, which must not change with what engines win."""
     return row.engine if row.engine != "auto" else "lipmemory" if row.video else "avct"
 
 
@@ -247,8 +248,8 @@ def submit(made: Plan, database: Database, artifacts: Artifacts) -> ledger.Submi
     """Keep the inputs as artifacts and enter the batch, once. Jobs that another batch has delivered are left out of a new one."""
     for sha, place in {(i.sha256, i.path) for job in made.jobs if job.state != "exists" for i in job.inputs.values()}:
         assert artifacts.put(place, place.suffix).sha256 == sha
-    jobs = [ledger.JobSpec(job.key, job.row.title, job.row.locale, engine_of(job.row), job.row.preset, spec_of(made, job)) for job in made.jobs if job.state != "exists"]
-    return ledger.submit(database, made.key, made.manifest.batch, made.output, jobs)
+    jobs = [ledger.JobSpec(job.key, job.row.title, job.row.locale, job.row.engine, job.row.preset, spec_of(made, job)) for job in made.jobs if job.state != "exists"]
+    return ledger.submit(database, made.key, made.manifest.batch, made.output, jobs, made.manifest.ladder.model_dump(exclude_none=True))
 
 
 def spec_of(made: Plan, job: Planned) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from models.types import SyncScore
 from tasks.deliver import Delivered
 from tasks.deliver import deliver as put
 from tasks.judge import weights_of
+from tasks.ladder import of_tried
 from tasks.stages import Take, Work
+from tasks.takes import tried_of
 from tasks.values import score_tree
 
 NEXT = {
-    "portrait": "Look at the take in the report. Change seed, voice or portrait and run again, or take the video from the report as it is.",
-    "video": "Look at the take in the report. Say which face speaks (face), change script or length and run again, or take the video from the report as it is.",
+    "portrait": "Look at the take in the report. Change seed, voice or portrait and run again, or decide with `dubwright review`.",
+    "video": "Look at the take in the report. Say which face speaks (face), change script or length and run again, or decide with `dubwright review`.",
 }
 
 
@@ -33,14 +35,15 @@ def _files(made: Delivered) -> dict[str, str]:
 
 
 def facts(work: Work, take: Take) -> dict[str, Any]:
-    """What the sidecar says of a take; nothing in it changes from one delivery of it to the next."""
+    """What the sidecar says of a take; nothing in it changes from one delivery of it to the next, nor when the take comes from the ledger."""
     assert take.score is not None and work.speech is not None
     thresholds = take.verdict.thresholds
     return {
-        "engine": work.lease.engine,
+        "engine": take.rung.engine,
         "preset": work.lease.preset,
         "take": take.number,
-        "parameters": {"seed": take.seed, **take.parameters, "voice": work.spec["voice"]},
+        "parameters": dict(sorted({"seed": take.seed, **take.parameters, "voice": work.spec["voice"]}.items())),
+        "rung": take.rung.to_dict(),
         "notes": [*work.speech.speech.notes, *take.notes],
         **({"cues": list(work.speech.fits)} if work.speech.fits else {}),
         "verdict": take.verdict.verdict,
@@ -48,9 +51,10 @@ def facts(work: Work, take: Take) -> dict[str, Any]:
         "score": _brief(take.score),
         "thresholds": {"scorer": thresholds.scorer, "false_pass_rate": thresholds.false_pass_rate, "levels": [vars(level) for level in thresholds.levels]},
         "inputs": {role: {"place": told["place"], "sha256": told["sha256"]} for role, told in work.spec["inputs"].items()},
-        "weights": list(weights_of(work)),
-        "code_version": code_version(),
+        "weights": sorted(weights_of(work, take), key=lambda row: row["sha256"]),
+        "code_version": take.code or code_version(),
         "consent": work.spec["consent"] or None,
+        **({"review": take.review} if take.review else {}),
     }
 
 
@@ -59,19 +63,14 @@ def _brief(score: SyncScore) -> dict[str, Any]:
 
 
 def flagged(work: Work) -> dict[str, Any]:
-    """Why a job ends flagged, with the best of its takes: in sync before out of sync, then the surest."""
-    best = max(work.takes, key=_rank)
+    """Why a job ends flagged, and why nothing more is tried, with the take that stands best (tasks/ladder.py)."""
+    best = max(work.takes, key=lambda take: of_tried(tried_of(take)))
     reasons = "; ".join(best.verdict.reasons)
     return {
         "code": f"gate.{best.verdict.verdict}",
-        "message": f"{len(work.takes)} take(s) fell short; the best is take {best.number}: {reasons}",
+        "message": f"{len(work.takes)} take(s) fell short; the best is take {best.number} by {best.rung.engine}: {reasons}. {work.spent[:1].upper()}{work.spent[1:]}",
         "job": work.name,
         "next_step": NEXT["video" if "video" in work.inputs else "portrait"],
         "best_take": best.number,
     }
 
-
-def _rank(take: Take) -> tuple[int, float]:
-    assert take.score is not None
-    order = ("unscorable", "fail", "flag", "pass")
-    return order.index(take.verdict.verdict), take.score.confidence if take.score.scorable else 0.0

@@ -24,7 +24,8 @@ def render(work: Work, take: Take) -> None:
     settings = work.settings
     asks = {
         "code": source_hash("models/avct", "models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
-        "weights": list(weights_of(work.lease.engine, work.lease.preset, video=False)),
+        "weights": list(weights_of(take.rung.engine, work.lease.preset, video=False)),
+        "emphasis": take.rung.emphasis,
         "motion": take.made["motion"].sha256,
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "speech": work.made["speech"].sha256,
@@ -46,7 +47,7 @@ def _write(work: Work, take: Take, path: Path) -> None:
     started = time.perf_counter()
     rate = Fraction(FRAME_RATE)
     with VideoWriter(path, width, height, rate, sound, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads) as out:
-        for number, frame in enumerate(_frames(work, work.portrait, take.motion), 1):
+        for number, frame in enumerate(_frames(work, take, work.portrait, take.motion), 1):
             out.write(frame)
             if number % 10 == 0:
                 progress.tell(work.name, "render", number, total)
@@ -57,15 +58,18 @@ def _write(work: Work, take: Take, path: Path) -> None:
     take.windows = tuple(windows)
 
 
-def _frames(work: Work, portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
+def _frames(work: Work, take: Take, portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
     """The take's pictures: the portrait moved, and where the engine draws lips alone these drawn over."""
-    moved = mover(work.lease.engine, work.lease.preset).render(portrait, motion)
-    if work.lease.engine not in LIPS:
+    from models.lipmemory.engine import EMPHASIS
+
+    moved = mover(take.rung.engine, work.lease.preset).render(portrait, motion)
+    if take.rung.engine not in LIPS:
         yield from moved
         return
     assert work.speech is not None
-    drawer = engine(work.lease.engine, work.lease.preset)
-    yield from drawer.frames(faced(moved), drawer.reference(portrait.picture, portrait.landmarks), work.speech.speech, motion.frames)
+    drawer = engine(take.rung.engine, work.lease.preset)
+    reference = drawer.reference(portrait.picture, portrait.landmarks)
+    yield from drawer.frames(faced(moved), reference, work.speech.speech, motion.frames, EMPHASIS * take.rung.emphasis)
 
 
 def faced(frames: Iterable[np.ndarray]) -> Iterator[Any]:

@@ -11,8 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from db.reviews import agreed_words
 from infra.artifacts import Artifacts
 from infra.errors import DubwrightError
+from tasks import ladder
 from tasks.charts import curve_of, gauge, stage_bar, sweep
 from tasks.pictures import contact_sheet, length, poster, stamp
 
@@ -22,10 +24,11 @@ LARGEST_VIDEO, LARGEST_PAGE = (
     400 * 2**20,
 )  # bytes of video in the page; what is beyond is linked where it was delivered
 THUMB_SIDE, POSTER_SIDE = 96, 720
-STATES = ("delivered", "flagged", "failed", "invalid", "running", "queued")
+STATES = ("delivered", "flagged", "rejected", "failed", "invalid", "running", "queued")
 STATE_WORDS = {
     "delivered": "Delivered",
     "flagged": "Needs review",
+    "rejected": "Rejected",
     "failed": "Failed",
     "invalid": "Invalid",
     "running": "Running",
@@ -79,6 +82,7 @@ def page(batch: dict[str, Any], artifacts: Artifacts, lineages: Mapping[str, dic
         made=_day(batch.get("created_at")),
         words=STATE_WORDS,
         verdict_words=VERDICT_WORDS,
+        agreed=agreed_words(batch.get("agreement") or {}),
         grid=GRID,
     )
 
@@ -138,10 +142,10 @@ def uri(data: bytes, kind: str) -> str:
 
 
 def job_view(job: dict[str, Any], lineages: Mapping[str, dict[str, Any]], media: Media) -> dict[str, Any]:
-    """A job as the page shows it: the take that counts in full, the others in a line, its lineage and its error."""
-    takes = [take_view(take, media) for take in job["takes"]]
+    """A job as the page shows it: the take that counts in full, the others in a line each, the best first, its lineage and its error."""
+    takes = [take_view(take, media) for take in sorted(job["takes"], key=ladder.of_row, reverse=True)]
     delivered = (job.get("delivery") or {}).get("take")
-    best = next((take for take in takes if take["take"] == delivered), None) or max(takes, key=_standing, default=None)
+    best = next((take for take in takes if take["take"] == delivered), None) or next(iter(takes), None)
     return {
         **job,
         "anchor": f"job-{job['job']}",
@@ -151,11 +155,6 @@ def job_view(job: dict[str, Any], lineages: Mapping[str, dict[str, Any]], media:
         "tree": lineages.get(best["video"]) if best else None,
         "inputs": (job.get("spec") or {}).get("inputs") or {},
     }
-
-
-def _standing(take: dict[str, Any]) -> tuple[int, float, int]:
-    order = {"pass": 3, "flag": 2, "fail": 1}
-    return order.get(take.get("verdict", ""), 0), take.get("confidence") or 0.0, -take["number"]
 
 
 def take_view(take: dict[str, Any], media: Media) -> dict[str, Any]:

@@ -54,13 +54,23 @@ class Face(BaseModel):
         return self
 
 
+class LadderRow(BaseModel):
+    """How far jobs of a batch whose takes fall short may climb; what it leaves out is as the settings say."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    takes: int | None = Field(default=None, ge=1, le=12, description="Takes of a job in all, 1 to 12.")
+    job_seconds: float | None = Field(default=None, ge=0, description="Seconds of work that a job's takes after its first may take; 0 is no such limit.")
+    batch_seconds: float | None = Field(default=None, ge=0, description="The same of all jobs together.")
+
+
 class Defaults(BaseModel):
     """What a job takes where it says nothing itself."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
 
     engine: Literal["auto", "avct", "lipmemory", "coherence"] = Field(
-        "auto", description="What renders. `auto` takes `avct` for a portrait, `lipmemory` for a video."
+        "auto", description="What renders. `auto` tries the engines in the order of what they won before."
     )
     preset: Literal["compact", "paper"] = Field("compact", description="Size of the engine. `compact` ships with its weights; `paper` needs imported ones.")
     gate: Literal["standard", "strict"] = Field("standard", description="How well lips and speech must agree to be delivered.")

@@ -18,6 +18,7 @@ from infra.settings import Settings
 from models.types import Motion, Portrait, SyncScore
 from tasks import progress
 from tasks.dubbing.tracks import TrackFile
+from tasks.ladder import Kind, Rung
 from tasks.speech import SpeechTrack
 
 
@@ -33,11 +34,22 @@ class Made:
 
 @dataclass
 class Take:
-    """One attempt at the job, filled by motion, render, score and gate."""
+    """One attempt at the job, filled by motion, render, score and gate; or one that the ledger holds, as it was recorded.
+
+    why: what it was tried for. made_with: hash of the code and weights that rendered it. weights, code: of a recorded take. alone: seconds
+    of a recorded take's own stages. opinion: what a person who looked at it asks for, where that is not its delivery.
+    """
 
     number: int
+    rung: Rung
     seed: int
-    anchor: int | None
+    why: str = ""
+    made_with: str = ""
+    weights: tuple[dict[str, str], ...] = ()
+    code: str = ""
+    alone: float = 0.0
+    opinion: str = ""
+    review: dict[str, Any] | None = None  # the approval that it is delivered by
     motion: Motion | None = None
     parameters: dict[str, Any] = field(default_factory=dict)  # what it was rendered with, frames and fps among it
     notes: tuple[str, ...] = ()
@@ -61,6 +73,15 @@ class Work:
         self.tracks: TrackFile | None = None
         self.cast: dict[str, Any] | None = None
         self.takes: list[Take] = []
+        self.engines: tuple[str, ...] = ()  # that the job may be rendered by, in the order they are tried
+        self.numbered = 0  # takes that the ledger held when the work began
+        self.granted = 0  # takes that a reviewer allows, whatever the limits
+        self.spent = ""  # why no further take is made
+
+    @property
+    def kind(self) -> Kind:
+        """What the job is made from."""
+        return "video" if "video" in self.spec["inputs"] else "portrait"
 
     @property
     def spec(self) -> dict[str, Any]:

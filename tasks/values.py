@@ -69,7 +69,11 @@ def save_score(path: Path, score: SyncScore) -> None:
 
 def load_score(path: Path) -> SyncScore:
     """The score of `save_score`."""
-    tree = json.loads(path.read_text())
+    return score_from(json.loads(path.read_text()))
+
+
+def score_from(tree: dict[str, Any]) -> SyncScore:
+    """The score of `score_tree`."""
     seconds = tuple((int(offset), _number(value)) for offset, value in tree["seconds"])
     return SyncScore(
         tree["offset"], _number(tree["distance"]), _number(tree["confidence"]), np.array([_number(v) for v in tree["distances"]], np.float32),

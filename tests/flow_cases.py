@@ -19,6 +19,7 @@ from infra.settings import Settings, get_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 HOPPER, COLLINS = ROOT / "demo" / "portraits" / "grace_hopper.jpg", ROOT / "demo" / "portraits" / "astronaut_collins.png"
+FEW = "2"  # takes of a job: tests that render need no long ladders
 
 
 class Watched:
@@ -64,7 +65,7 @@ def prefect_home() -> Path:
 def environment(home: Path, **more: str) -> dict[str, str]:
     """A process's environment with a home folder of its own, in which its Prefect server keeps its things too."""
     known = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
-    return {**known, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
+    return {"DUBWRIGHT_MAX_TAKES": FEW, **known, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,7 @@ def settings() -> Iterator[Settings]:
     before = dict(os.environ)
     with new_home() as home:
         os.environ["DUBWRIGHT_HOME"] = str(home)
+        os.environ.setdefault("DUBWRIGHT_MAX_TAKES", FEW)
         os.environ["PREFECT_HOME"] = str(prefect_home())
         get_settings.cache_clear()
         from flows.conductor import configure

@@ -9,7 +9,7 @@ import pytest
 
 from flow_cases import ROOT, new_home, run, write_manifest
 
-VERBS = ("demo", "doctor", "plan", "run", "status", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench")
+VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench")
 
 
 @pytest.fixture(name="home", scope="module")
@@ -66,6 +66,9 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("lineage", "nowhere.mp4"), {}, 2, "store.missing"),
         (("score", "{bad}"), {}, 2, "media.unreadable"),
         (("report", "nobody"), {}, 2, "batch.missing"),
+        (("review", "nobody"), {}, 2, "batch.missing"),
+        (("review", "7", "--approve"), {}, 2, "review.unknown"),
+        (("calibrate", "--with-reviews"), {}, 2, "calibrate.too_few_reviews"),
         (("bench", "nothing"), {}, 2, "bench.unknown"),
         (("evaluate", "nothing"), {}, 2, "engine.unknown"),
         (("calibrate", "--grid", "nowhere"), {}, 2, "input.no_corpus"),

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,68 +11,19 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db import ledger, queries
-from db.ledger import ArtifactRow, JobSpec, Lease, TakeRecord, VerdictRecord
+from db.ledger import Lease
 from db.lineage import lineage, made_from, to_openlineage
 from db.session import Database
 from db.tables import Base
 from infra.errors import DatabaseUnavailable, StaleToken
 from infra.postgres import embedded_url
+from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return embedded_url(tmp_path_factory.mktemp("home"))
-
-
-@pytest.fixture
-def url(server: str, request: pytest.FixtureRequest) -> str:
-    """A fresh database of the server for one test."""
-    name = f"t{abs(hash(request.node.name)) % 10**10}"
-    admin = Database(server)
-    with admin.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    admin.close()
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
-
-
-@pytest.fixture
-def database(url: str) -> Iterator[Database]:
-    made = Database(url)
-    made.migrate()
-    yield made
-    made.close()
-
-
-def specs(count: int = 3) -> list[JobSpec]:
-    return [JobSpec(f"key-{i}", f"title-{i}", "es-ES", "avct", "compact", {"n": i}) for i in range(count)]
-
-
-def row(letter: str, *sources: tuple[str, str]) -> ArtifactRow:
-    return ArtifactRow(letter * 64, "x.bin", 1, f"sha256/{letter}", tuple((s * 64, role) for s, role in sources))
-
-
-def take(number: int = 1, *, sources: tuple[tuple[str, str], ...] = (("a", "portrait"), ("b", "speech")), weights: bool = True) -> TakeRecord:
-    used = ({"sha256": "e" * 64, "engine": "avct", "name": "compact-renderer", "licence": "Apache-2.0", "licence_class": "open"},) if weights else ()
-    return TakeRecord(number, "avct", "compact", {"seed": 1}, "0.1.0+x", {"host": "h"}, {"render": 2.0}, row("c", *sources), used, ((0, 25, 1.0),))
-
-
-def verdict(kind: str = "pass") -> VerdictRecord:
-    return VerdictRecord(kind, (), "f" * 64, {"passes": 0.1}, 0, 1.0, 0.2)
-
-
-def leased(database: Database, seconds: int = 60) -> Lease:
-    batch = ledger.submit(database, "batch", "b", "out", specs(1)).batch_id
-    found = ledger.lease(database, batch, "w", seconds)
-    assert found is not None
-    ledger.record_artifacts(database, found, [row("a"), row("b")])
-    return found
-
-
-def test_migrations_match_the_tables_and_go_down_and_up(database: Database) -> None:
+def test_migrations_match_the_tables_and_go_down_and_up(database: Database) -> None:  # noqa: F811
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     database.migrate("base")
@@ -85,14 +36,14 @@ def test_migrations_match_the_tables_and_go_down_and_up(database: Database) -> N
     assert queries.batches(database)[0]["jobs"] == {"running": 1}
 
 
-def test_eight_clients_submit_one_batch(database: Database) -> None:
+def test_eight_clients_submit_one_batch(database: Database) -> None:  # noqa: F811
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: ledger.submit(database, "same", "b", "out", specs()), range(8)))
     assert len({f.batch_id for f in found}) == 1 and sum(f.created for f in found) == 1
     assert len(queries.job_states(database, found[0].batch_id)) == 3
 
 
-def test_every_job_is_leased_once(database: Database) -> None:
+def test_every_job_is_leased_once(database: Database) -> None:  # noqa: F811
     batch = ledger.submit(database, "batch", "b", "out", specs(20)).batch_id
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda i: ledger.lease(database, batch, f"w{i}", 60), range(24)))
@@ -105,6 +56,8 @@ STALE: dict[str, Callable[[Database, Lease], Any]] = {
     "record_artifacts": lambda d, held: ledger.record_artifacts(d, held, [row("a")]),
     "record_stage": lambda d, held: ledger.record_stage(d, held, "k", "speech", row("a"), 1.0),
     "record_take": lambda d, held: ledger.record_take(d, held, take(), verdict()),
+    "rejudge": lambda d, held: ledger.rejudge(d, held, 1, verdict()),
+    "settle": lambda d, held: ledger.settle(d, held, "engines", {"order": ["avct"]}),
     "deliver": lambda d, held: ledger.deliver(d, held, 1, "c" * 64, "u", {}),
     "finish": lambda d, held: ledger.finish(d, held, "failed", {}),
     "release": ledger.release,
@@ -112,7 +65,7 @@ STALE: dict[str, Callable[[Database, Lease], Any]] = {
 
 
 @pytest.mark.parametrize("call", STALE)
-def test_a_worker_that_lost_its_job_can_write_nothing(database: Database, call: str) -> None:
+def test_a_worker_that_lost_its_job_can_write_nothing(database: Database, call: str) -> None:  # noqa: F811
     old = leased(database, 60)
     with database.begin() as session:
         session.execute(text("UPDATE jobs SET lease_expires = now() - interval '1 second'"))
@@ -130,7 +83,7 @@ def test_the_stale_writes_are_all_that_take_a_lease() -> None:
     assert takes_lease == set(STALE)
 
 
-def test_a_job_whose_workers_die_is_set_aside(database: Database) -> None:
+def test_a_job_whose_workers_die_is_set_aside(database: Database) -> None:  # noqa: F811
     batch = ledger.submit(database, "batch", "b", "out", specs(1)).batch_id
     for _ in range(3):
         assert ledger.lease(database, batch, "w", 60, max_attempts=3)
@@ -141,7 +94,7 @@ def test_a_job_whose_workers_die_is_set_aside(database: Database) -> None:
     assert job["state"] == "failed" and job["error"]["code"] == "job.poison"
 
 
-def test_a_delivery_is_traceable_or_refused(database: Database) -> None:
+def test_a_delivery_is_traceable_or_refused(database: Database) -> None:  # noqa: F811
     held = leased(database)
     for bad, kind in ((take(sources=(("a", "portrait"),)), "pass"), (take(sources=(), weights=False), "pass"), (take(), "flag")):
         with database.begin() as session:
@@ -156,13 +109,13 @@ def test_a_delivery_is_traceable_or_refused(database: Database) -> None:
         ledger.deliver(database, held, number, "c" * 64, "s3://out/b.mp4", {})
 
 
-def test_an_edge_to_nowhere_is_refused(database: Database) -> None:
+def test_an_edge_to_nowhere_is_refused(database: Database) -> None:  # noqa: F811
     held = leased(database)
     with pytest.raises(IntegrityError):
         ledger.record_artifacts(database, held, [row("d", ("9", "portrait"))])
 
 
-def test_lineage_walks_back_and_forth(database: Database) -> None:
+def test_lineage_walks_back_and_forth(database: Database) -> None:  # noqa: F811
     held = leased(database)
     ledger.record_stage(database, held, "stage-key", "speech", row("b", ("a", "script")), 0.5)
     number = ledger.record_take(database, held, take(), verdict())
@@ -179,14 +132,14 @@ def test_lineage_walks_back_and_forth(database: Database) -> None:
     assert lineage(database, "0" * 64) is None
 
 
-def test_events_are_never_changed(database: Database) -> None:
+def test_events_are_never_changed(database: Database) -> None:  # noqa: F811
     leased(database)
     for change in ("UPDATE events SET kind = 'x'", "DELETE FROM events"):
         with pytest.raises(DBAPIError, match="never changed"), database.begin() as session:
             session.execute(text(change))
 
 
-def test_a_killed_holder_loses_its_job_to_the_next(database: Database, url: str) -> None:
+def test_a_killed_holder_loses_its_job_to_the_next(database: Database, url: str) -> None:  # noqa: F811
     batch = ledger.submit(database, "batch", "b", "out", specs(1)).batch_id
     code = (
         "import sys, time; from db.session import Database; from db import ledger\n"
@@ -209,7 +162,7 @@ def test_an_absent_server_is_named() -> None:
     assert "DUBWRIGHT_DATABASE_URL" in told.value.next_step
 
 
-def test_a_second_process_joins_the_embedded_server(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_second_process_joins_the_embedded_server(server: str, tmp_path_factory: pytest.TempPathFactory) -> None:  # noqa: F811
     home = tmp_path_factory.mktemp("a-long-name-" + "x" * 90)
     mine = embedded_url(home)
     code = f"from pathlib import Path; from infra.postgres import embedded_url; print(embedded_url(Path({str(home)!r})))"

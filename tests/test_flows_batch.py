@@ -103,7 +103,7 @@ def test_every_job_ends_and_the_same_manifest_again_renders_nothing(small: tuple
     assert before == {p: p.stat().st_mtime_ns for p in (path.parent / "out").glob("*.*4")}
 
 
-def test_a_take_short_of_the_gate_is_tried_once_more_from_another_anchor_and_seed(small: tuple[Path, Any, Watched], settings: Settings) -> None:  # noqa: F811
+def test_a_take_short_of_the_gate_is_tried_once_more_by_another_engine_and_seed(small: tuple[Path, Any, Watched], settings: Settings) -> None:  # noqa: F811
     _, done, _ = small
     for row in done.rows["jobs"]:
         takes = row["takes"]
@@ -111,7 +111,7 @@ def test_a_take_short_of_the_gate_is_tried_once_more_from_another_anchor_and_see
         assert not any(passed[:-1]) and len(takes) <= settings.max_takes
         assert (row["state"] == "delivered") == passed[-1]
         assert len(takes) == settings.max_takes or passed[-1]
-        assert len({take["parameters"]["seed"] for take in takes}) == len(takes)
+        assert len({take["parameters"]["seed"] for take in takes}) == len({take["engine"] for take in takes}) == len(takes)
         assert all(take["thresholds"]["levels"] and take["scorer"] for take in takes)
 
 
@@ -130,7 +130,7 @@ def test_every_video_walks_back_to_known_inputs_weights_and_code(small: tuple[Pa
             assert ("portrait", portrait) in walk(tree)
             assert {role for role, _ in walk(tree)} == {"portrait", "faces", "motion", "speech"}
             told = next(x for x in tree["takes"] if x["number"] == take["number"])
-            assert {w["engine"] for w in told["weights"]} == {"avct", "syncnet"} and told["code_version"] and told["seconds"]
+            assert {w["engine"] for w in told["weights"]} == {"avct", "syncnet", take["engine"]} and told["code_version"] and told["seconds"]
         if row["delivery"]:
             assert sha256_of(Path(row["delivery"]["url"])) == row["delivery"]["sha256"]
 
@@ -157,6 +157,7 @@ def test_a_killed_run_started_again_ends_every_job_once(tmp_path: Path, home: Pa
     assert set(counted["states"]) <= ENDED and len(counted["states"]) == 2
     assert counted["deliveries"] == sum(state == "delivered" for state in counted["states"]) == len(videos(tmp_path / "out"))
     assert counted["delivered_events"] == counted["deliveries"]
+    assert len(set(counted["rungs"])) == len(counted["rungs"])  # whatever was killed, no rung was tried twice
     again = run("run", str(path), "--json", home=home, **patient)
     assert '"rendered": 0' in again.stdout
 
@@ -199,5 +200,6 @@ def ledger_counts(home: Path) -> dict[str, Any]:
         events = session.execute(select(func.count()).select_from(t.Event).where(t.Event.kind == "delivered")).scalar_one()
         deliveries = session.execute(select(func.count()).select_from(t.Delivery)).scalar_one()
         states = list(session.execute(select(t.Job.state)).scalars())
+        rungs = [(job, str(parameters["rung"])) for job, parameters in session.execute(select(t.Take.job_id, t.Take.parameters))]
     database.close()
-    return {"states": states, "deliveries": deliveries, "delivered_events": events}
+    return {"states": states, "rungs": rungs, "deliveries": deliveries, "delivered_events": events}

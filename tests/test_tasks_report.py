@@ -220,6 +220,25 @@ def test_the_delivered_take_is_the_one_shown_and_others_are_listed(batch: dict[s
     assert counted["video"] == pytest.approx(9.0) and counted["spent"] == pytest.approx(4 * 3.6)
 
 
+def test_reviews_rungs_and_agreement_are_shown_the_best_take_first(artifacts: Artifacts, video: str, tmp_path: Path) -> None:
+    why = "another engine, lipmemory; take 1 is the best so far (fail)"
+    said = {"actor": "ana", "decision": "reject", "reason": "sync", "note": HOSTILE}
+    takes = [
+        take(video, 1, verdict="fail", confidence=0.9, engine="avct", reviews=[said]),
+        take(video, 2, verdict="flag", confidence=0.1, engine="lipmemory", parameters={"frames": 75, "fps": 25, "why": why, "rung": {"engine": "lipmemory"}}),
+        take(video, 3, verdict="flag", confidence=0.2, offset=5, engine="avct"),
+    ]
+    row = job(1, "rejected", takes, error={"code": "review.rejected", "message": "ana rejected take 1", "next_step": "", "job": "x"})
+    view = report.job_view(row, {}, report.Media(artifacts))
+    assert [view["best"]["number"], *(other["number"] for other in view["others"])] == [2, 3, 1]
+    told = {"reviews": 7, "share": 0.5, "kappa": 0.25, "counts": {}, "by": []}
+    batch = {"batch": 1, "name": "b", "output": "", "created_at": None, "jobs": [row], "agreement": told}
+    text = write_report(batch, artifacts, tmp_path / "reviews.html").read_text()
+    for wanted in ("Rejected", why, "ana: reject", "7 reviewed, gate and reviewers agree on 50%, Cohen&#39;s kappa 0.25", "lipmemory compact"):
+        assert wanted in text, wanted
+    assert "alert(1)</script>" not in text
+
+
 def test_large_videos_stay_out_of_the_page(
     batch: dict[str, Any], artifacts: Artifacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,12 +31,12 @@ from tasks.dubbing.references import References, find_references
 from tasks.dubbing.spans import QUIET, Span, plan_spans, strengths, told
 from tasks.dubbing.tracks import Face, TrackFile, follow
 from tasks.engines import engine
+from tasks.ladder import REFERENCES
 from tasks.speech import SpeechTrack
 from tasks.stages import Take, Work, keep
 from tasks.values import load_tree, save_tree
 
 WINDOW = 250  # pictures that the ledger counts as one window
-STRONGER = 1.3  # how much more emphasis the second take's lips have than the first one's
 CODE = ("models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/video", "tasks/dubbing")
 
 
@@ -72,12 +72,12 @@ def cast(work: Work) -> None:
     work.made["cast"] = keep(work, "cast", "cast.json", asks, sources, lambda path: save_tree(path, _cast(work)))
     work.cast = load_tree(work.made["cast"].path)
     spans, tracks = [Span(**span) for span in work.cast["spans"]], work.tracks
-    asks = {"code": source_hash(*CODE), "rungs": work.settings.max_takes} | {  # two videos may well have equal casts
+    asks = {"code": source_hash(*CODE), "rungs": REFERENCES} | {  # two videos may well have equal casts
         "video": work.spec["inputs"]["video"]["sha256"], "tracks": work.made["tracks"].sha256, "cast": work.made["cast"].sha256,
     }  # fmt: skip
     work.made["references"] = keep(
         work, "references", "references.npz", asks, work.sources("video", "tracks", "cast"),
-        lambda path: find_references(work.inputs["video"], tracks, spans, path, work.settings.max_takes),
+        lambda path: find_references(work.inputs["video"], tracks, spans, path, REFERENCES),
     )  # fmt: skip
 
 
@@ -105,10 +105,10 @@ def wish_of(work: Work) -> Wish | None:
 
 
 def render(work: Work, take: Take) -> None:
-    """Fill the take's video. take.number says which of each track's references its face is redrawn from."""
+    """Fill the take's video. Its rung says which of each track's references its face is redrawn from, and how strongly."""
     assert work.tracks is not None and work.cast is not None
-    made, settings = engine(work.lease.engine, work.lease.preset), work.settings
-    emphasis = EMPHASIS * STRONGER ** (take.number - 1)
+    made, settings = engine(take.rung.engine, work.lease.preset), work.settings
+    emphasis = EMPHASIS * take.rung.emphasis
     facts = inspect(work.inputs["video"])
     asks = {
         "code": source_hash(*CODE, "tasks/stages.py"),
@@ -118,7 +118,7 @@ def render(work: Work, take: Take) -> None:
         "cast": work.made["cast"].sha256,
         "references": work.made["references"].sha256,
         "speech": work.made["speech"].sha256,
-        "take": [take.number, emphasis],
+        "take": [take.rung.start, emphasis],
         "dubbing": work.spec["dubbing"],
         "encode": [settings.video_crf, settings.video_preset],
         "language": work.lease.locale,
@@ -134,7 +134,7 @@ def render(work: Work, take: Take) -> None:
         save_tree(path, {"notes": left[0] if left else _write(work, take, emphasis, work.folder / "again.mp4")})
 
     kept = load_tree(keep(work, "kept", "kept.json", asks, ((video, "render"),), say).path)
-    take.parameters = {"reference": take.number, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
+    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
     take.notes = (*kept["notes"], *work.cast["notes"])
     progress.tell(work.name, "render", work.tracks.frames, work.tracks.frames)
@@ -148,7 +148,7 @@ def _write(work: Work, take: Take, emphasis: float, path: Path) -> list[str]:
     notes: list[str] = []
     film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path)
     made = dub(
-        film, work.speech, path, work.settings, engine(work.lease.engine, work.lease.preset), language=work.lease.locale, rung=take.number - 1,
+        film, work.speech, path, work.settings, engine(take.rung.engine, work.lease.preset), language=work.lease.locale, rung=take.rung.start,
         emphasis=emphasis, notes=notes, hold=work.spec["dubbing"]["length"] == "hold", keep_original=work.spec["dubbing"]["original_sound"] == "keep",
     )  # fmt: skip
     for number in made:
