@@ -15,12 +15,13 @@ UNSCORABLE = 2  # takes in a row that could not be scored: a third would not be 
 DEFAULT_ORDER: dict[Kind, tuple[str, ...]] = {"portrait": ("avct", "lipmemory", "coherence"), "video": ("lipmemory", "coherence")}
 STRONGER: dict[tuple[Kind, str], tuple[tuple[int, float], ...]] = {  # (anchor or reference, emphasis) of an engine's rungs after its first
     ("portrait", "avct"): ((1, 1.35), (2, 1.0), (3, 1.8)),
-    ("portrait", "lipmemory"): ((0, 1.4), (1, 1.9), (2, 1.0)),
-    ("video", "lipmemory"): (  # no two emphases alike: a face that is seen shortly has one reference, and nothing else is drawn by chance
-        (1, 1.3), (2, 1.7), (0, 2.0), (1, 1.5), (2, 1.15), (0, 1.85), (1, 2.2), (2, 1.4), (0, 1.6), (1, 1.2), (2, 1.9),
-    ),
+    **{("portrait", name): ((0, 1.4), (1, 1.9), (2, 1.0)) for name in ("lipmemory", "coherence")},
+    **{  # no two emphases alike: a face that is seen shortly has one reference, and nothing else is drawn by chance
+        ("video", name): ((1, 1.3), (2, 1.7), (0, 2.0), (1, 1.5), (2, 1.15), (0, 1.85), (1, 2.2), (2, 1.4), (0, 1.6), (1, 1.2), (2, 1.9))
+        for name in ("lipmemory", "coherence")
+    },
 }  # fmt: skip
-FRESH: dict[tuple[Kind, str], float] = {("portrait", "lipmemory"): 1.4}  # emphasis of an engine that follows another; else as it is
+FRESH: dict[tuple[Kind, str], float] = {("portrait", "lipmemory"): 1.4, ("portrait", "coherence"): 1.4}  # emphasis of an engine that follows another; else as it is
 PLAIN = ((1, 1.0), (2, 1.0))  # of an engine that knows no emphasis
 REFERENCES = 3  # of a video's track that are looked for
 
