@@ -1,11 +1,9 @@
 """A take's features: one number each, made of what watch.py took of every picture and of where a voice speaks. Pure.
 
-Formulas are in the functions; units, ranges and sides in FEATURES. A feature that cannot be told (no silence, no source) is left out.
+Formulas are in the functions; units and sides in catalogue.py. A feature that cannot be told (no silence, no source) is left out.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -13,38 +11,9 @@ from models.faces.identity import alike
 from models.quality.watch import COLUMNS
 
 AWAY = 6  # frames about speech in which lips may move: they part before the sound and close after it
-QUIET = 16  # frames of silence in a row that are looked at together
+QUIET = 12  # frames of silence in a row that are looked at together
 SPOKEN, MOSTLY = 25, 20  # frames of a stretch of speech, and how many of them hold a voice
 FLAT = 0.5  # grey levels added to flicker on both sides: pictures that do not change at all are alike
-
-
-@dataclass(frozen=True)
-class Feature:
-    """A feature: its unit, on which side of its limit a good take lies, what it is, and what a take beyond the limit is told.
-
-    against: '' or what it needs to be compared with, 'source'.
-    """
-
-    unit: str
-    good: Literal["below", "above"]
-    what: str
-    fault: str
-    against: str = ""
-
-
-FEATURES: dict[str, Feature] = {
-    "silent_motion": Feature("mouth widths a frame", "below", "how fast the lips open and close in silence", "the mouth moves where nobody speaks"),
-    "spoken_motion": Feature("mouth widths a frame", "above", "how fast the lips open and close in speech", "the mouth stands still where somebody speaks"),
-    "sharpness": Feature("dB", "above", "fine detail of the mouth over that of eyes and cheeks", "the mouth is blurred beside the rest of the face"),
-    "sharpness_kept": Feature("dB", "above", "the same over the source's own", "the mouth is more blurred than in the source", "source"),
-    "flicker": Feature("ratio", "below", "jumps of the skin about the mouth over those of the upper face", "the lower face flickers"),
-    "flicker_added": Feature("ratio", "below", "the same over the source's own", "the lower face flickers more than in the source", "source"),
-    "seam": Feature("grey levels", "below", "steepest step across the redrawn area's border on the cheeks", "an edge runs across the cheeks"),
-    "seam_added": Feature("grey levels", "below", "the same less the source's own", "an edge that the source does not have runs across the cheeks", "source"),
-    "likeness": Feature("correlation", "above", "how like the source the face is", "the face has become another", "source"),
-    "confidence_kept": Feature("ratio", "above", "the scorer's confidence over that of the source's own sound", "lips and speech agree far less than in the source", "source"),
-    "coherence": Feature("nats", "above", "information that lips and sound share, a second opinion", "the second opinion hears another speech than it sees"),
-}  # fmt: skip
 
 
 def features_of(rows: np.ndarray, spoken: np.ndarray | None) -> dict[str, float]:

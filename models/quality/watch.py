@@ -20,8 +20,8 @@ FINE = 1.2  # spread of the blur, in pixels of the view, that fine detail is wha
 SMALL = 48  # pixels a side of the view that changes from picture to picture are taken at
 EVERY = 12  # pictures from one look at the likeness to the next
 STRIPS = ((-5.6, -3.9), (-3.9, -2.2), (2.2, 3.9), (3.9, 5.6))  # centimetres across: where the border of a re-dub's mask crosses the cheeks
-PROFILE, BAND = (-2.0, 3.2), (-0.8, 2.2)  # centimetres below the tip of the nose: what is looked at, and where the border may lie
-STEP = 3  # pixels of the view on each side of a place that a step is taken over
+PROFILE, BAND = (-2.5, 3.2), (-0.8, 2.2)  # centimetres below the tip of the nose: what is looked at, and where the border may lie
+ABOUT = 5  # places whose mean step is what is usual about one of them
 
 
 class Watcher:
@@ -81,18 +81,19 @@ def details(view: View) -> tuple[float, float]:
 
 
 def seam(view: View) -> float:
-    """The steepest step across the border of a re-dub's mask over what is usual beside it, in grey levels, mean over strips of cheek.
+    """The steepest edge that runs along the border of a re-dub's mask on the cheeks, in grey levels: median over strips of cheek of the
+    largest |s - mean of s about it|, s(y) = p(y + 1) - p(y - 1) the step of the strip's profile p. Natural about 1.
 
-    Each strip is averaged across, so that skin and noise cancel and what is left runs along the border.
+    Each strip is averaged across, so that skin and noise cancel; shading is the same step for a while and cancels with what is about it.
     """
     top, bottom = (round(SIZE / 2 + DOWN + at * ZOOM) for at in PROFILE)
-    steps = []
+    first, last = (round((at - PROFILE[0]) * ZOOM) - 1 for at in BAND)
+    found = []
     for left, right in STRIPS:
         line = view.grey[top:bottom, round(SIZE / 2 + left * ZOOM) : round(SIZE / 2 + right * ZOOM)].mean(1)
-        steps.append(np.abs(line[2 * STEP :] - line[: -2 * STEP]))
-    slope = np.stack(steps)  # [strips, places]
-    first, last = (round((at - PROFILE[0]) * ZOOM) - STEP for at in BAND)
-    return float((slope[:, first:last].max(1) - np.median(slope, axis=1)).mean())
+        step = line[2:] - line[:-2]
+        found.append(np.abs(step - np.convolve(step, np.full(ABOUT, 1 / ABOUT), "same"))[first:last].max())
+    return float(np.median(found))
 
 
 def _rms(values: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from infra.samples import Wave
 from infra.video import pictures
 from models.faces.crop import Square
 from models.faces.mesh import FaceMesh
-from models.quality import Watcher
+from models.quality.watch import Watcher
 from models.syncnet.scorer import unscorable
 from models.types import SyncScore
 from tasks.dubbing.tracks import Face, TrackFile

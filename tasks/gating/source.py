@@ -2,15 +2,33 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from infra.samples import Wave
-from models.quality import Watcher, features_of
-from models.quality.features import compared, likeness
+from models.quality.coherence import Opinion
+from models.quality.features import compared, features_of, likeness
+from models.quality.watch import Watcher
 from models.types import Portrait, SyncScore
 
 IN_SYNC = 0.45  # probability of being in sync from which a source's own sound is one to be compared with
+
+
+class Watched(Protocol):
+    """A face that was watched: a Watcher, or what is kept of one."""
+
+    @property
+    def rows(self) -> np.ndarray:
+        """Numbers of every picture, float32 [T, 7] (models/quality/watch.py)."""
+
+    @property
+    def likeness(self) -> np.ndarray | None:
+        """What the face looks like, [2, 4096]."""
+
+    @property
+    def opinion(self) -> Opinion | None:
+        """The second opinion, where there is one."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +42,7 @@ class Source:
     confidence: float = math.nan
 
     @classmethod
-    def of(cls, score: SyncScore, watcher: Watcher) -> "Source":
+    def of(cls, score: SyncScore, watcher: Watched) -> "Source":
         """A source that was scored and watched itself."""
         sure = score.scorable and abs(score.offset) <= 1 and score.extra.get("in_sync", 0.0) >= IN_SYNC
         return cls(features_of(watcher.rows, None), watcher.likeness, score.confidence if sure else math.nan)
@@ -37,7 +55,7 @@ class Source:
         return cls(features_of(watcher.rows, None), watcher.likeness)
 
 
-def with_features(score: SyncScore, watcher: Watcher, wave: Wave, spoken: np.ndarray | None, source: Source | None = None) -> SyncScore:
+def with_features(score: SyncScore, watcher: Watched, wave: Wave, spoken: np.ndarray | None, source: Source | None = None) -> SyncScore:
     """A score with the features of the face that was watched, against its source too where there is one. spoken: bool [T]."""
     found = features_of(watcher.rows, spoken)
     if watcher.opinion is not None:
