@@ -24,7 +24,8 @@ from tasks.gating.spoilt import SHIFTS, shifted
 
 JOINED = (1, 2, 4)  # clips of a take: three, six and twelve seconds
 OTHERS = 4  # other clips that lend a take their sound
-RENDERED = 6  # clips that each engine renders, with those of speakers that nobody trained on
+RENDERED = 4  # clips that each engine renders, with those of speakers that nobody trained on
+CHATTER = "chattering in silence"  # where there is a silence of half a second away from speech
 Scored = Iterator[SyncScore]
 Outcomes = dict[str, list[list[float]]]  # by kind, per clip, whether each of its takes passed
 Take = tuple[Clip, tuple[int, ...]]  # with the numbers of the clips that it is made of
@@ -104,7 +105,8 @@ def kinds_of(take: Clip, members: Sequence[int], clips: Sequence[Clip], source: 
         "other speech": lambda: (take.seen.score(other, source) for other in others(clips, members, len(wave))),
     }
     scores = {kind: make() for kind, make in made.items()}
-    return scores | {fault: iter([take.spoilt[fault].score(wave, source)]) for fault in FAULTS if fault in take.spoilt}
+    spoilt = {fault: take.spoilt[fault].score(wave, source) for fault in FAULTS if fault in take.spoilt}
+    return scores | {fault: iter([score]) for fault, score in spoilt.items() if fault != CHATTER or "silent_motion" in score.features}
 
 
 def others(clips: Sequence[Clip], members: Sequence[int], samples: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ are not independent. Half of the held-out clips set thresholds; `dubwright evalu
 
 import functools
 import math
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import numpy as np
 from infra.errors import InputError
 from models.quality import coherence
 from models.quality.catalogue import FEATURES
+from models.syncnet.evaluate import Pair, pairs_of
 from models.syncnet.network import FRAMES
 from models.syncnet.protocol import REACH, Curve, curve_of
 from models.syncnet.scorer import SyncScorer, score_of
 from models.types import FRAME_RATE
 from tasks.gate import Level, Thresholds, stretch_prominences
-from tasks.gating.clips import Clip, halves
+from tasks.gating.clips import halves, split_of
 from tasks.gating.good import Faces, faces_of, limits_of
 from tasks.gating.rates import rate_of
 from tasks.gating.reliability import reliability
@@ -46,6 +48,22 @@ class Embedded:
     audio: np.ndarray
 
 
+def embed(scorer: SyncScorer, clips: Iterable[Pair]) -> list[Embedded]:
+    """The embeddings of clips, one clip's pictures in memory at a time."""
+    found = []
+    for clip in clips:
+        video = scorer.see(clip.mouths)
+        found.append(Embedded(clip.split, clip.speaker, clip.name, video, scorer.hear(clip.wave, len(video) + FRAMES - 1)))
+    return found
+
+
+def setting(folder: Path) -> Iterator[Pair]:
+    """The clips of a folder that set thresholds, by split."""
+    paths = halves(folder)["set"]
+    for split in sorted({split_of(path) for path in paths}):
+        yield from pairs_of([path for path in paths if split_of(path) == split], split)
+
+
 def fewest_clips(false_pass_rate: float) -> int:
     """How many clips can show a rate at all: without one false pass among them, the interval's upper end is at the rate."""
     return math.ceil(math.log(0.05) / math.log(1 - false_pass_rate))
@@ -59,8 +77,8 @@ def calibrate(
     clips: list[Embedded] | None = None,
     faces: Faces | None = None,
 ) -> Thresholds:
-    """Thresholds of a scorer (the shipped one by default) from a GRID folder or one of other clips, from faces that were looked at, or,
-    without limits of features, from embedded clips.
+    """Thresholds of a scorer (the shipped one by default) from a GRID folder or one of other clips, or from embedded clips, and faces that
+    were looked at: without such there are no limits of features.
 
     `passes` is the least prominence at which, by each kind of wrong sound, no more than the stated part passes, or what one clip in
     fifty in sync does not reach where that is more; `fails` is the prominence that one in a hundred clips in sync does not reach.
@@ -71,9 +89,8 @@ def calibrate(
     scorer = scorer or SyncScorer.load()
     needed = fewest_clips(false_pass_rate)
     if clips is None:
-        _enough(len(halves(folder)["set"]) if faces is None else len(faces.real), needed, false_pass_rate)  # before minutes are spent
-        faces = faces or faces_of(folder)
-        clips = [_embedded(clip, scorer) for clip in faces.real]
+        _enough(len(halves(folder)["set"]), needed, false_pass_rate)  # before minutes are spent
+        clips, faces = embed(scorer, setting(folder)), faces or faces_of(folder)
     _enough(len(clips), needed, false_pass_rate)
     levels, measured, trials = [], {}, {}
     for seconds in LENGTHS:
@@ -90,6 +107,7 @@ def calibrate(
         "speakers": sorted({clip.speaker for clip in clips}),
         "shifts": list(SHIFTS),
         "other_sounds_per_clip": OTHERS,
+        "clips_of_limits": len(faces.real) if faces else 0,
         "rendered": {name: len(takes) for name, takes in faces.rendered.items()} if faces else {},
         "second_opinion": coherence.version(),
         "interval": "Clopper-Pearson, 95 %, a clip counted once",
@@ -105,10 +123,6 @@ def _enough(count: int, needed: int, rate: float) -> None:
             code="calibrate.too_little",
             next_step="Add held-out clips in sync, or state a higher rate.",
         )
-
-
-def _embedded(clip: Clip, scorer: SyncScorer) -> Embedded:
-    return Embedded(clip.split, clip.speaker, clip.name, clip.seen.video, scorer.hear(clip.wave, clip.seen.frames))
 
 
 def joined(clips: list[Embedded], count: int = 2) -> list[Embedded]:

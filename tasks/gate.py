@@ -149,10 +149,14 @@ def decide(score: SyncScore, thresholds: Thresholds) -> Verdict:
 
 
 def faults_of(features: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
-    """What features say against a take, in words with figure and limit; those that it has no value of say nothing."""
+    """What features say against a take, in words with figure and limit; those that it has no value of say nothing, nor those that
+    another one, against the take's source, speaks for.
+    """
     found = []
     for name, limit in limits.items():
         value, feature = features.get(name, math.nan), FEATURES[name]
+        if feature.instead in limits and math.isfinite(features.get(feature.instead, math.nan)):
+            continue
         if value > limit if feature.good == "below" else value < limit:
             side = "more" if feature.good == "below" else "less"
             found.append(f"{feature.fault}: {feature.what} is {value:.3g} {feature.unit}, {side} than {limit:.3g}")

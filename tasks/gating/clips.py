@@ -25,6 +25,7 @@ from tasks.gating.spoilt import blurred, chattering, edged, flickering, frozen
 from tasks.score import spoken_frames, voice_in
 
 Half = Literal["set", "measure"]
+FAULTY = 13  # clips of each speaker that are looked at with faults, too
 FAULTS = ("frozen mouth", "chattering in silence", "blurred mouth")  # those that need other pictures
 
 
@@ -45,8 +46,13 @@ class Clip:
 
 
 def halves(grid: Path) -> dict[Half, list[Path]]:
-    """The held-out clips of a GRID folder, or of a folder of others, in two halves (models/corpus.py says which are held out)."""
+    """The held-out clips of a GRID folder in two halves (models/corpus.py says which are held out); of another folder, on which the shipped
+    weights were not trained, all clips.
+    """
     found = clips_of(grid)
+    if not (grid / "s1" / "validation.txt").exists():
+        every = sorted(path for paths in found.values() for path in paths)
+        return {"set": every[::2], "measure": every[1::2]}
     speakers = sorted({path.parent.name for path in found["unseen"]})
     mine = set(speakers[1::2])
     setting = [*found["validation"][::2], *(path for path in found["unseen"] if path.parent.name in mine)]
@@ -54,15 +60,20 @@ def halves(grid: Path) -> dict[Half, list[Path]]:
     return {"set": setting, "measure": measuring}
 
 
+def first_of(paths: Sequence[Path], count: int = FAULTY) -> list[Path]:
+    """The first clips of each speaker, so many."""
+    return [path for at, path in enumerate(paths) if sum(other.parent == path.parent for other in paths[:at]) < count]
+
+
 def looked_at(paths: Sequence[Path], faults: Sequence[str] = FAULTS, workers: int = 2) -> Iterator[Clip]:
-    """Each clip, looked at with and without faults; one in which a frame shows no face, or nobody speaks, is left out."""
+    """Each clip, `first_of` each speaker with faults, too. One in which a frame shows no face, or nobody speaks, is left out."""
+    faulty = set(first_of(paths))
+    wanted = [tuple(faults) if path in faulty else () for path in paths]
     if workers < 2 or len(paths) < 2:
-        found: Iterator[Clip | None] = (look_at(path, tuple(faults)) for path in paths)
-        yield from (clip for clip in found if clip is not None)
+        yield from (clip for clip in map(look_at, paths, wanted) if clip is not None)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # a fork would copy the locks of the mesh's threads
-        found = pool.map(look_at, paths, [tuple(faults)] * len(paths))
-        yield from (clip for clip in found if clip is not None)
+        yield from (clip for clip in pool.map(look_at, paths, wanted) if clip is not None)
 
 
 def look_at(path: Path, faults: Sequence[str] = FAULTS) -> Clip | None:
@@ -74,19 +85,25 @@ def look_at(path: Path, faults: Sequence[str] = FAULTS) -> Clip | None:
     cv2.setNumThreads(1)
     frames, sound = read_clip(path)
     wave = sound.astype(np.float32) / 32768
-    voice, original = voice_in(wave), see(frames)
-    if isinstance(voice, str) or not original.present.all():
+    voice = voice_in(wave)
+    seen = see(delivered(iter(frames)))
+    if isinstance(voice, str) or not seen.present.all():
         return None
-    source = Source.of(original.score(wave), original)
-    marks, spoken = original.marks, spoken_frames(voice, len(frames))
+    marks, spoken = seen.marks, spoken_frames(voice, len(frames))
     made: dict[str, Callable[[], Iterator[np.ndarray]]] = {
         "frozen mouth": lambda: frozen(frames, marks),
         "chattering in silence": lambda: chattering(frames, marks, spoken),
         "blurred mouth": lambda: blurred(frames, marks),
     }
     spoilt = {fault: see(delivered(made[fault]())) for fault in faults}
-    rows = {"flickering": rows_of(flickering(frames, marks), marks), "hard edge": rows_of(edged(frames, marks), marks)}
-    return Clip(split_of(path), path.parent.name, path.stem, wave, see(delivered(iter(frames))), source, spoilt, rows)
+    rows = {"flickering": rows_of(flickering(frames, marks), marks), "hard edge": rows_of(edged(frames, marks), marks)} if faults else {}
+    return Clip(split_of(path), path.parent.name, path.stem, wave, seen, source_of(frames, marks, wave), spoilt, rows)
+
+
+def source_of(frames: np.ndarray, marks: Sequence[np.ndarray | None], wave: np.ndarray) -> Source:
+    """A clip as the source of takes, by landmarks that are known."""
+    original = see(iter(frames), marks)
+    return Source.of(original.score(wave), original)
 
 
 def split_of(path: Path) -> str:

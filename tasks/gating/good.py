@@ -14,13 +14,13 @@ import numpy as np
 from models.quality.catalogue import FEATURES
 from models.quality.features import compared, features_of, likeness
 from models.types import SyncScore
-from tasks.gating.clips import FAULTS, Clip, halves, looked_at
+from tasks.gating.clips import FAULTS, Clip, first_of, halves, looked_at
 from tasks.gating.limits import FEWEST, Values, limit_of, measured
 from tasks.gating.rendered import rendered
 from tasks.gating.seen import join
 
 ENGINES = ("lipmemory", "avct")
-RENDERED = 6  # s1's clips that each engine renders, and every other speaker's
+RENDERED = 4  # s1's clips that each engine renders, and every other speaker's
 FAULT_OF = {
     "silent_motion": "chattering in silence", "spoken_motion": "frozen mouth", "sharpness": "blurred mouth", "sharpness_kept": "blurred mouth",
     "flicker": "flickering", "flicker_added": "flickering", "seam": "hard edge", "seam_added": "hard edge", "likeness": "another face",
@@ -37,8 +37,8 @@ class Faces:
 
 
 def faces_of(grid: Path, engines: Sequence[str] = ENGINES, workers: int = 2) -> Faces:
-    """Look at the half of the held-out clips that sets limits, and render some of them."""
-    paths = halves(grid)["set"]
+    """Look at clips of the half of the held-out ones that sets limits, some of each speaker, and render some of those."""
+    paths = first_of(halves(grid)["set"])
     main = [path for path in paths if sum(other.parent == path.parent for other in paths) > RENDERED]
     few = [*main[:: max(1, len(main) // RENDERED)][:RENDERED], *(path for path in paths if path not in main)]
     few = [path for path in few if path.with_suffix(".align").is_file()]
@@ -46,7 +46,7 @@ def faces_of(grid: Path, engines: Sequence[str] = ENGINES, workers: int = 2) -> 
 
 
 def pairs_of(clips: Sequence[Clip], count: int = 2) -> Iterator[Clip]:
-    """Neighbouring clips of one speaker joined by so many, with every fault that was made of them."""
+    """Neighbouring clips of one speaker joined by so many, with the faults that were made of all of them."""
     for first in range(0, len(clips) - count + 1, count):
         few = clips[first : first + count]
         if len({clip.speaker for clip in few}) == 1:
@@ -57,19 +57,18 @@ def joined(few: Sequence[Clip]) -> Clip:
     """Clips of one speaker one after another, against the source of the first; its confidence is the mean of theirs."""
     wave = np.concatenate([clip.wave for clip in few])
     source = replace(few[0].source, confidence=float(np.mean([clip.source.confidence for clip in few])))
-    spoilt = {fault: join([clip.spoilt[fault] for clip in few]) for fault in few[0].spoilt}
-    rows = {fault: np.concatenate([clip.rows[fault] for clip in few]) for fault in few[0].rows}
+    spoilt = {fault: join([clip.spoilt[fault] for clip in few]) for fault in few[0].spoilt if all(fault in clip.spoilt for clip in few)}
     name = " ".join(clip.name for clip in few)
-    return Clip(few[0].split, few[0].speaker, name, wave, join([clip.seen for clip in few]), source, spoilt, rows)
+    return Clip(few[0].split, few[0].speaker, name, wave, join([clip.seen for clip in few]), source, spoilt)
 
 
 def limits_of(faces: Faces) -> tuple[dict[str, float], dict[str, Any]]:
     """Limits by feature, and how often each flags good takes and catches its fault. Features without FEWEST good takes get none."""
     good, faulty = good_values(faces), faulty_values(faces)
     limits, rates = {}, {}
-    for name in FEATURES:
+    for name, feature in FEATURES.items():
         enough = {kind: values for kind, values in good[name].items() if values}
-        if max(map(len, enough.values()), default=0) < FEWEST:
+        if not feature.limited or max(map(len, enough.values()), default=0) < FEWEST:
             continue
         limit = limit_of(name, enough, faulty[name])
         if limit is not None:
@@ -96,7 +95,7 @@ def faulty_values(faces: Faces) -> dict[str, Values]:
         "hard edge": lambda clip, _: _watched(clip, "hard edge"),
         **{fault: functools.partial(_spoilt, fault) for fault in FAULTS},
     }
-    told = {fault: [make(clip, at) for at, clip in enumerate(real)] for fault, make in made.items()}
+    told = {fault: [make(clip, at) for at, clip in enumerate(real) if clip.spoilt] for fault, make in made.items()}
     return {name: {fault: [row[name] for row in told[fault] if name in row]} for name, fault in FAULT_OF.items()}
 
 

@@ -15,7 +15,7 @@ from tasks.gate import faults_of
 from tasks.gating.rates import rate_of
 
 BEYOND = 0.01  # part of the good takes of a kind that may lie beyond the edge, and of those with the fault within theirs
-FEWEST = 50  # good takes that an edge can be told from, with half a chance that one lies beyond it
+FEWEST = 15  # good takes that an edge is told from; it is then the furthest of them
 Values = Mapping[str, Sequence[float]]  # by kind of take, a feature's values
 
 

@@ -30,7 +30,7 @@ def rendered(path: Path, name: str, preset: str = "compact") -> Clip:
     frames, sound = read_clip(path)
     wave = sound.astype(np.float32) / 32768
     original = see(frames)
-    marks = np.stack([here for here in original.marks if here is not None])
+    marks = np.stack([here for here in original.marks if here is not None])  # held-out clips show their face throughout
     if name in REDUBS:
         made, source = redrawn(frames, marks, wave, name, preset), Source.of(original.score(wave), original)
     else:
