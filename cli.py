@@ -426,41 +426,57 @@ def train(
 @app.command()
 @verb
 def evaluate(
-    engine: Annotated[str, typer.Argument(help="avct, lipmemory, coherence or syncnet.", show_default=False)],
+    engine: Annotated[str, typer.Argument(help="avct, lipmemory, coherence, syncnet or gate.", show_default=False)] = "",
     grid: Grid = GRID,
-    clips: Annotated[int, typer.Option(help="Except for syncnet: validation clips to take.")] = 16,
+    clips: Annotated[int, typer.Option(help="Except for syncnet: clips to take; 0 is 16, of gate all, of --all 8.")] = 0,
+    every: Annotated[bool, typer.Option("--all", help="All engines on the same clips, in one table, with contact sheets.")] = False,
+    out: Annotated[Path, typer.Option(help="For --all: folder of the contact sheets.")] = Path("evaluation"),
     ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory and coherence: train it anew without the parts that make it what it is; takes long.")] = False,
     cache: Annotated[Path | None, typer.Option(help="For --ablation: clips that were prepared before, the folder `clips` of a training run.", exists=True, file_okay=False)] = None,
     slots: Annotated[Path | None, typer.Option(help="For lipmemory: draw what phones address which slots, and the lips that they hold, into this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure an engine or the scorer against clips that it never saw."""
+    """Measure an engine, the scorer or the gate against clips that it never saw."""
     voice = Voice(as_json)
     _settings()
     from infra.errors import EngineError
     from tasks.learn import corpus_at
 
     with Bars(voice).shown() as bars:
-        bars.phase(f"evaluating {engine}; this takes minutes")
-        if engine == "syncnet":
+        bars.phase(f"evaluating {'all engines' if every else engine}; this takes minutes")
+        if every:
+            from benchmarks.table import run as measure_all
+
+            tree = measure_all(corpus_at(grid), out, clips=clips or 8)
+        elif engine == "gate":
+            from benchmarks.gate import run as measure_gate
+
+            tree = measure_gate(corpus_at(grid), clips=clips)
+        elif engine == "syncnet":
             from models.syncnet.evaluate import evaluate as measure_scorer
 
             tree = measure_scorer(corpus_at(grid))
         elif engine == "avct":
             from benchmarks.avct import evaluate as measure_engine
 
-            tree = measure_engine(corpus_at(grid), sorted(p for p in (DEMO.parent / "portraits").iterdir() if p.suffix in (".png", ".jpg")), clips=clips)
+            tree = measure_engine(corpus_at(grid), sorted(p for p in (DEMO.parent / "portraits").iterdir() if p.suffix in (".png", ".jpg")), clips=clips or 16)
         elif engine == "lipmemory":
             from benchmarks.lipmemory import run as measure_lips
 
-            tree = measure_lips(corpus_at(grid), clips=clips, ablate=ablation, slots=slots, cache=cache)
+            tree = measure_lips(corpus_at(grid), clips=clips or 16, ablate=ablation, slots=slots, cache=cache)
         elif engine == "coherence":
             from benchmarks.coherence import run as measure_coherence
 
-            tree = measure_coherence(corpus_at(grid), clips=clips, ablate=ablation, cache=cache)
+            tree = measure_coherence(corpus_at(grid), clips=clips or 16, ablate=ablation, cache=cache)
         else:
-            raise EngineError(f"nothing is evaluated under the name {engine}", code="engine.unknown", next_step="Known are avct, lipmemory, coherence and syncnet.")
+            raise EngineError(f"nothing is evaluated under the name {engine!r}", code="engine.unknown", next_step="Known are avct, lipmemory, coherence, syncnet and gate; --all measures every engine.")
+    tables = tree.pop("tables", [])
     voice.result(tree)
+    for table in tables:
+        voice.table(table["title"], table["columns"], table["rows"])
+    if every:
+        voice.plain(f"contact sheets: {out}")
+        return
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}"] for name, value in tree["figures"].items()])
 
 
@@ -471,22 +487,28 @@ def calibrate(
     rate: Annotated[float, typer.Option(help="Part of wrong videos that may pass.")] = 0.05,
     ship: Annotated[bool, typer.Option("--ship", help="Write the thresholds into the package, too.")] = False,
     with_reviews: Annotated[bool, typer.Option("--with-reviews", help="Move the thresholds in use by what reviewers decided, instead.")] = False,
+    chart: Annotated[Path | None, typer.Option(help="SVG file for the reliability plot; under the home folder when left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Set the gate's thresholds from held-out real clips; the ledger keeps them with the scorer's version."""
+    """Set the gate's thresholds and limits from held-out clips; the ledger keeps them with the scorer's version."""
     voice, settings = Voice(as_json), _settings()
     if with_reviews:
         _taught(settings, voice)
         return
     from flows.calibrate import run_calibration
     from tasks.calibrate import describe
+    from tasks.scored import draw_reliability
 
     with Bars(voice).shown() as bars:
         bars.phase("scoring held-out clips; this takes minutes")
         thresholds = run_calibration(grid, rate, ship, settings)
-    voice.result({"thresholds": thresholds.to_dict()})
+    drawn, chart = draw_reliability(thresholds), chart or settings.home / "reliability.svg"
+    if drawn:
+        chart.write_text(drawn)
+    voice.result({"thresholds": thresholds.to_dict(), "chart": str(chart) if drawn else None})
     for line in describe(thresholds):
         voice.plain(line)
+    voice.plain(f"reliability: {chart}" if drawn else "no reliability: too few clips")
 
 
 def _taught(settings: "Settings", voice: Voice) -> None:

@@ -89,7 +89,8 @@ class SyncScore:
 
     distances: float32 [31], mean distance at offsets -15..+15. window_confidence: of each 5-frame window as played (offset 0);
     seconds: per second of video (its own offset, confidence as played). scorable: False when no face or no speech was found, and
-    `reason` says which. The numbers are this project's scorer's own, not LSE-C or LSE-D.
+    `reason` says which. The numbers are this project's scorer's own, not LSE-C or LSE-D. features: what else the gate weighs, by name
+    (models/quality/features.py).
     """
 
     offset: int
@@ -102,3 +103,4 @@ class SyncScore:
     reason: str = ""
     scorer: str = ""
     extra: dict[str, float] = field(default_factory=dict)
+    features: dict[str, float] = field(default_factory=dict)

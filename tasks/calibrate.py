@@ -1,13 +1,13 @@
-"""Set the gate's thresholds from held-out real clips: in sync, with the sound shifted, and with another clip's sound.
+"""Set the gate's thresholds from held-out real clips: in sync, with the sound shifted, and with another clip's sound; and limits of features.
 
 For videos of one, two, three and six seconds apart, since a short video says less; six seconds are two clips joined. Rates
 count every clip once however many trials it gave, and so do their intervals (Clopper and Pearson, 95 %): trials on one clip
-are not independent.
+are not independent. Half of the held-out clips set thresholds; `dubwright evaluate gate` measures them on the other half.
 """
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,25 @@ from typing import Any
 import numpy as np
 
 from infra.errors import InputError
-from models.syncnet.evaluate import Pair, pairs
+from models.quality import coherence
+from models.quality.catalogue import FEATURES
+from models.syncnet.evaluate import Pair, pairs_of
 from models.syncnet.network import FRAMES
 from models.syncnet.protocol import REACH, Curve, curve_of
 from models.syncnet.scorer import SyncScorer, score_of
 from models.types import FRAME_RATE
 from tasks.gate import Level, Thresholds, stretch_prominences
+from tasks.gating.clips import halves, split_of
+from tasks.gating.good import Faces, faces_of, limits_of
+from tasks.gating.rates import rate_of
+from tasks.gating.reliability import reliability
 
 LENGTHS = (1.0, 2.0, 3.0, 6.0)  # seconds
 CLIP = 3.0  # seconds of a clip; longer lengths join two
 SHIFTS = (-13, -9, -6, -4, -3, 3, 4, 6, 9, 13)  # frames; two are as often the corpus's own lag
 OTHERS = 6  # clips that lend their sound to each clip
 WRONGLY_FAILED = 0.01  # part of the clips in sync that may lie under `fails`
+NOT_PASSED = 0.02  # and under `passes`, where the stated rate asks for less
 Trials = list[list[float]]  # per clip, the prominence of each trial; minus infinity where the offset is not within one frame
 
 
@@ -50,48 +57,72 @@ def embed(scorer: SyncScorer, clips: Iterable[Pair]) -> list[Embedded]:
     return found
 
 
+def setting(folder: Path) -> Iterator[Pair]:
+    """The clips of a folder that set thresholds, by split."""
+    paths = halves(folder)["set"]
+    for split in sorted({split_of(path) for path in paths}):
+        yield from pairs_of([path for path in paths if split_of(path) == split], split)
+
+
 def fewest_clips(false_pass_rate: float) -> int:
     """How many clips can show a rate at all: without one false pass among them, the interval's upper end is at the rate."""
     return math.ceil(math.log(0.05) / math.log(1 - false_pass_rate))
 
 
 def calibrate(
-    folder: Path, *, false_pass_rate: float = 0.05, scorer: SyncScorer | None = None, clips: list[Embedded] | None = None
+    folder: Path,
+    *,
+    false_pass_rate: float = 0.05,
+    scorer: SyncScorer | None = None,
+    clips: list[Embedded] | None = None,
+    faces: Faces | None = None,
 ) -> Thresholds:
-    """Thresholds of a scorer (the shipped one by default) from a cache or a GRID folder, or from embedded clips.
+    """Thresholds of a scorer (the shipped one by default) from a GRID folder or one of other clips, or from embedded clips, and faces that
+    were looked at: without such there are no limits of features.
 
-    `passes` is the least prominence at which, by each kind of wrong sound, no more than the stated part passes; `fails` is the
-    prominence that one in a hundred clips in sync does not reach. Raises InputError, code calibrate.too_little, when the clips
-    cannot show the stated rate, and ValueError for a rate that is none.
+    `passes` is the least prominence at which, by each kind of wrong sound, no more than the stated part passes, or what one clip in
+    fifty in sync does not reach where that is more; `fails` is the prominence that one in a hundred clips in sync does not reach.
+    Raises InputError, code calibrate.too_little, when the clips cannot show the stated rate, and ValueError for a rate that is none.
     """
     if not 0 < false_pass_rate < 1:
         raise ValueError(f"a false-pass rate lies between 0 and 1, not at {false_pass_rate}")
     scorer = scorer or SyncScorer.load()
-    clips = embed(scorer, pairs(folder)) if clips is None else clips
     needed = fewest_clips(false_pass_rate)
-    if len(clips) < needed:
-        raise InputError(
-            f"{len(clips)} clips cannot show a false-pass rate of {false_pass_rate:.1%}: at least {needed} are needed",
-            code="calibrate.too_little",
-            next_step="Add held-out clips in sync, or state a higher rate.",
-        )
-    levels, measured = [], {}
+    if clips is None:
+        _enough(len(halves(folder)["set"]), needed, false_pass_rate)  # before minutes are spent
+        clips, faces = embed(scorer, setting(folder)), faces or faces_of(folder)
+    _enough(len(clips), needed, false_pass_rate)
+    levels, measured, trials = [], {}, {}
     for seconds in LENGTHS:
         units = clips if seconds <= CLIP else joined(clips)
         if len(units) < needed:
             continue
-        level, rates = _level(units, seconds, false_pass_rate)
+        level, rates, trials[f"{seconds:.0f}s"] = _level(units, seconds, false_pass_rate)
         levels.append(level)
         measured[f"{seconds:.0f}s"] = rates
+    limits, measured["features"] = limits_of(faces) if faces else ({}, {})
     stretch, measured["stretch"] = _stretch(clips, scorer)
     made_from = {
         "clips": len(clips),
         "speakers": sorted({clip.speaker for clip in clips}),
         "shifts": list(SHIFTS),
         "other_sounds_per_clip": OTHERS,
+        "clips_of_limits": len(faces.real) if faces else 0,
+        "rendered": {name: len(takes) for name, takes in faces.rendered.items()} if faces else {},
+        "second_opinion": coherence.version(),
         "interval": "Clopper-Pearson, 95 %, a clip counted once",
     }
-    return Thresholds(scorer.version, tuple(levels), false_pass_rate, 1, stretch, measured, made_from)
+    told = reliability(trials)
+    return Thresholds(scorer.version, tuple(levels), false_pass_rate, 1, stretch, measured, made_from, limits=limits, reliability=told)
+
+
+def _enough(count: int, needed: int, rate: float) -> None:
+    if count < needed:
+        raise InputError(
+            f"{count} clips cannot show a false-pass rate of {rate:.1%}: at least {needed} are needed",
+            code="calibrate.too_little",
+            next_step="Add held-out clips in sync, or state a higher rate.",
+        )
 
 
 def joined(clips: list[Embedded], count: int = 2) -> list[Embedded]:
@@ -128,7 +159,7 @@ def _weakest(video: np.ndarray, audio: np.ndarray, scorer: SyncScorer) -> float:
     return min(values, default=0.0)
 
 
-def _level(clips: list[Embedded], seconds: float, rate: float) -> tuple[Level, dict[str, Any]]:
+def _level(clips: list[Embedded], seconds: float, rate: float) -> tuple[Level, dict[str, Any], tuple[Trials, Trials]]:
     right = [_trials(clip, clip.audio, seconds, (0,)) for clip in clips]
     wrong = {
         "shifted": [_trials(clip, clip.audio, seconds, SHIFTS) for clip in clips],
@@ -137,15 +168,16 @@ def _level(clips: list[Embedded], seconds: float, rate: float) -> tuple[Level, d
             for number, clip in enumerate(clips)
         ],
     }
-    passes = max(_least(trials, rate) for trials in wrong.values())
-    fails = min(passes, float(np.quantile([value for clip in right for value in clip if np.isfinite(value)], WRONGLY_FAILED)))
+    known = [value for clip in right for value in clip if np.isfinite(value)]
+    passes = max(*(_least(trials, rate) for trials in wrong.values()), float(np.quantile(known, NOT_PASSED)))
+    fails = min(passes, float(np.quantile(known, WRONGLY_FAILED)))
     level = Level(seconds, round(passes, 4), round(fails, 4))
     rates: dict[str, Any] = {f"false_pass_{kind}": _rate(trials, level.passes) for kind, trials in wrong.items()}
     rates["in_sync_pass"] = _rate(right, level.passes)
     for split in sorted({clip.split for clip in clips}):
         part = [trials for trials, clip in zip(right, clips, strict=True) if clip.split == split]
         rates[f"in_sync_pass_{split}"] = _rate(part, level.passes)
-    return level, rates
+    return level, rates, (right, wrong["mismatched"])
 
 
 def _others(clips: list[Embedded], number: int) -> list[Embedded]:
@@ -204,13 +236,7 @@ def _least(trials: Trials, rate: float) -> float:
 
 def _rate(trials: Trials, level: float) -> dict[str, float]:
     """The part of the clips' trials that reaches a prominence, and its 95 % interval with every clip counted once."""
-    from scipy.stats import beta
-
-    parts = [float(np.mean(np.array(clip) >= level)) for clip in trials if clip]
-    count, hits = len(parts), sum(parts)
-    low = float(beta.ppf(0.025, hits, count - hits + 1)) if hits > 0 else 0.0
-    high = float(beta.ppf(0.975, hits + 1, count - hits)) if hits < count else 1.0
-    return {"rate": round(hits / count, 4), "low": round(low, 4), "high": round(high, 4), "clips": count}
+    return rate_of([float(np.mean(np.array(clip) >= level)) for clip in trials if clip])
 
 
 def describe(thresholds: Thresholds) -> list[str]:
@@ -223,7 +249,19 @@ def describe(thresholds: Thresholds) -> list[str]:
         lines.append(f"{level.seconds:.0f} s: pass from prominence {level.passes:.2f}, fail under {level.fails:.2f}")
         lines += _lines(thresholds.measured.get(f"{level.seconds:.0f}s", {}))
     lines.append(f"3 s within a longer video: flag under prominence {thresholds.stretch:.2f}")
-    return lines + _lines(thresholds.measured.get("stretch", {}))
+    lines += _lines(thresholds.measured.get("stretch", {}))
+    for name, limit in thresholds.limits.items():
+        feature = FEATURES[name]
+        lines.append(f"{name}: flag {'over' if feature.good == 'below' else 'under'} {limit:.4g} {feature.unit} ({feature.what})")
+        lines += _lines(thresholds.measured.get("features", {}).get(name, {}))
+    if thresholds.reliability:
+        lines.append(f"predicted and seen to be in sync, apart by {thresholds.reliability['error']:.1%} in the mean:")
+        lines += [
+            f"    {row['low']:.0%} to {row['high']:.0%} predicted ({row['predicted']:.0%}): {row['share']:.0%} are "
+            f"(95 %: {row['share_low']:.0%} to {row['share_high']:.0%}; {row['clips']} clips)"
+            for row in thresholds.reliability["bins"]
+        ]
+    return lines
 
 
 def _lines(rates: dict[str, Any]) -> list[str]:

@@ -166,6 +166,37 @@ def gauge(confidence: Any, level: dict[str, float] | None) -> Markup:
     )
 
 
+def reliability(bins: Sequence[dict[str, Any]]) -> Markup:
+    """What was predicted to be in sync against what was, with intervals: on the diagonal a prediction keeps its word. Empty without bins."""
+    if not bins:
+        return Markup("")
+    side, left, top = 300, 40, 12
+
+    def x(part: float) -> float:
+        return left + side * part
+
+    def y(part: float) -> float:
+        return top + side * (1 - part)
+
+    parts = [f'<line class="threshold" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>']
+    for mark in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(f'<line class="grid" x1="{x(0)}" x2="{x(1)}" y1="{y(mark)}" y2="{y(mark)}"/>')
+        parts.append(f'<text class="tick" x="{left - 6}" y="{y(mark) + 3.5:.1f}" text-anchor="end">{mark:.0%}</text>')
+        parts.append(f'<text class="tick" x="{x(mark):.1f}" y="{top + side + 15}" text-anchor="middle">{mark:.0%}</text>')
+    rows = [{name: float(value) for name, value in row.items()} for row in bins]
+    parts += _line([(x(row["predicted"]), y(row["share"])) for row in rows])
+    for row in rows:
+        at, share = x(row["predicted"]), y(row["share"])
+        parts.append(f'<polyline class="line" points="{at:.1f},{y(row["share_low"]):.1f} {at:.1f},{y(row["share_high"]):.1f}"/>')
+        told = f"{row['predicted']:.0%} predicted, {row['share']:.0%} in sync ({row['clips']:.0f} clips)"
+        parts.append(f'<circle class="dot" cx="{at:.1f}" cy="{share:.1f}" r="4.5"><title>{told}</title></circle>')
+        anchor, away = ("end", -9) if row["predicted"] > 0.5 else ("start", 9)
+        parts.append(f'<text class="tick" x="{at + away:.1f}" y="{share + 4:.1f}" text-anchor="{anchor}">{row["clips"]:.0f} clips</text>')
+    parts.append(f'<text class="tick" x="{x(0.5):.1f}" y="{top + side + 32}" text-anchor="middle">predicted to be in sync</text>')
+    parts.append(f'<text class="tick" x="{x(0) + 6:.1f}" y="{y(1) + 12:.1f}">in sync</text>')
+    return _svg(left + side + 16, top + side + 40, f"Share in sync by predicted probability, {len(rows)} bins.", parts, "reliability")
+
+
 def _inside(x: float, wide: float) -> float:
     return min(max(x, 28), wide - 28)
 

@@ -1,7 +1,7 @@
 """The gate: a score and thresholds in, a verdict with its reasons out. Pure; the thresholds come from tasks/calibrate.py.
 
-pass: in sync as far as the scorer can tell. flag: a person should look. fail: not in sync. unscorable: nothing is known, and
-what is unknown never passes.
+pass: in sync as far as the scorer can tell, and no feature beyond its limit. flag: a person should look. fail: not in sync. unscorable:
+nothing is known, and what is unknown never passes.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import models.syncnet
 from infra.errors import DubwrightError
+from models.quality.catalogue import FEATURES
 from models.types import SyncScore
 
 STRETCH = 3  # seconds in a row that must not disagree by themselves
@@ -34,7 +35,8 @@ class Thresholds:
     """What a verdict rests on: thresholds of one scorer version for a stated false-pass rate, and how they were found.
 
     scorer: SHA-256 of the scorer's weights. stretch: prominence under which STRETCH seconds of a longer video are flagged.
-    measured: rates with 95 % intervals at these thresholds. made_from: the data.
+    measured: rates with 95 % intervals at these thresholds. made_from: the data. limits: of features, by name, beyond which a take is
+    flagged. reliability: how often lips and sound agree by what is predicted (tasks/gating/reliability.py).
     """
 
     scorer: str
@@ -45,6 +47,8 @@ class Thresholds:
     measured: dict[str, Any] = field(default_factory=dict)
     made_from: dict[str, Any] = field(default_factory=dict)
     measure: str = "prominence"  # what the levels are levels of
+    limits: dict[str, float] = field(default_factory=dict)
+    reliability: dict[str, Any] = field(default_factory=dict)
 
     def level(self, seconds: float) -> Level:
         """The level for a video that is scored for so many seconds: the longest that it reaches, else the shortest there is."""
@@ -77,8 +81,11 @@ class Thresholds:
         except (KeyError, TypeError) as error:
             raise _bad(f"thresholds are malformed ({error})") from error
         numbers = [value for level in levels for value in (level.seconds, level.passes, level.fails)]
+        numbers += made.limits.values() if isinstance(made.limits, dict) else [math.nan]
         if not levels or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
             raise _bad("thresholds hold no levels, or values that are not numbers")
+        if unknown := made.limits.keys() - FEATURES.keys():
+            raise _bad(f"thresholds have limits of unknown features: {', '.join(sorted(unknown))}")
         return made
 
 
@@ -137,7 +144,23 @@ def decide(score: SyncScore, thresholds: Thresholds) -> Verdict:
     if apart and verdict != "fail":
         verdict = "flag"
         reasons += [f"lips and speech disagree from second {first} to {last}" for first, last in apart]
-    return Verdict(verdict, tuple(reasons), thresholds)
+    faults = faults_of(score.features, thresholds.limits)
+    return Verdict("flag" if faults and verdict == "pass" else verdict, (*reasons, *faults), thresholds)
+
+
+def faults_of(features: Mapping[str, float], limits: Mapping[str, float]) -> list[str]:
+    """What features say against a take, in words with figure and limit; those that it has no value of say nothing, nor those that
+    another one, against the take's source, speaks for.
+    """
+    found = []
+    for name, limit in limits.items():
+        value, feature = features.get(name, math.nan), FEATURES[name]
+        if feature.instead in limits and math.isfinite(features.get(feature.instead, math.nan)):
+            continue
+        if value > limit if feature.good == "below" else value < limit:
+            side = "more" if feature.good == "below" else "less"
+            found.append(f"{feature.fault}: {feature.what} is {value:.3g} {feature.unit}, {side} than {limit:.3g}")
+    return found
 
 
 def _of_whole(score: SyncScore, clear: float, level: Level, largest: int) -> tuple[Kind, list[str]]:

@@ -16,21 +16,28 @@ LOST = 0.05  # seconds of speech that may go unheard
 
 
 def score(work: Work, take: Take) -> None:
-    """Fill the take's score, from the encoded file. Raises MediaError."""
+    """Fill the take's score, from the encoded file, with its features against what it was made from. Raises MediaError."""
     from models import checkpoints
-    from tasks.dubbing.score import score_dubbed
+    from models.quality import coherence
+    from tasks.dubbing.score import score_dubbed, source_of
+    from tasks.gating.source import Source
     from tasks.score import score_video
 
     video, dubbed = take.made["render"], "video" in work.inputs
     asks = {
-        "code": source_hash("models/syncnet", "models/faces", "tasks/score.py", "tasks/dubbing/score.py", "tasks/values.py", "infra/media.py", "infra/video"),
+        "code": source_hash("models/syncnet", "models/faces", "models/quality", "tasks/score.py", "tasks/gating/source.py", "tasks/dubbing/score.py", "tasks/values.py", "infra/media.py", "infra/video"),
         "scorer": checkpoints.sha256("syncnet", "compact"),
         "video": video.sha256,
+        "second_opinion": coherence.version(),
         "faces": [work.made["tracks"].sha256, work.made["cast"].sha256] if dubbed else None,
+        "source": work.spec["inputs"]["video" if dubbed else "portrait"]["sha256"],
     }
 
     def scored(path: Path) -> None:
-        save_score(path, score_dubbed(video.path, *_redrawn(work)) if dubbed else score_video(video.path))
+        if dubbed:
+            save_score(path, score_dubbed(video.path, *_redrawn(work), source_of(work.inputs["video"], *_redrawn(work))))
+        else:
+            save_score(path, score_video(video.path, Source.still(work.portrait) if work.portrait else None))
 
     take.made["score"] = keep(work, "score", "score.json", asks, ((video.sha256, "render"),), scored)
     take.score = load_score(take.made["score"].path)

@@ -1,6 +1,7 @@
 """Score any video: find faces, follow their mouths, compare with the sound, as one face or by track and second.
 
-Streams: beside the sound, memory holds embeddings, half a kilobyte a frame of an open track, and few pictures.
+Streams: beside the sound, memory holds embeddings, half a kilobyte a frame of an open track, and few pictures. What else the gate weighs
+(models/quality) is taken of the same pictures and landmarks on the way.
 """
 
 import tempfile
@@ -20,11 +21,13 @@ from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
 from models.faces.crop import Square, cut, mouth_square
 from models.faces.mesh import FaceMesh
+from models.quality.watch import Watcher
 from models.syncnet.network import FRAMES
 from models.syncnet.scorer import CHUNK, SHORTEST, SyncScorer, unscorable
 from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, SyncScore
 from tasks.dubbing.tracks import Face, TrackFile
 from tasks.dubbing.tracks import follow as follow_faces
+from tasks.gating.source import Source, Watched, with_features
 from tasks.speech.activity import voice_activity
 
 SIDE = 400  # pixels of the longer side that landmarks are looked for at
@@ -36,10 +39,12 @@ Item = TypeVar("Item")
 Place = tuple[float, float, float]  # a mouth square's centre x, y and side
 
 
-def score_video(path: Path) -> SyncScore:
-    """Sync score of a video file at any frame rate. Raises MediaError when it cannot be read; what cannot be scored says so."""
+def score_video(path: Path, source: Source | None = None) -> SyncScore:
+    """Sync score of a video file at any frame rate, with its features, also against a source. Raises MediaError when it cannot be
+    read; what cannot be scored says so.
+    """
     wave = heard_in(path)
-    return wave if isinstance(wave, SyncScore) else score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave)
+    return wave if isinstance(wave, SyncScore) else score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave, source)
 
 
 def heard_in(path: Path) -> Wave | SyncScore:
@@ -70,14 +75,24 @@ def sound_delay(path: Path) -> float:
     return first[0] - first[1]
 
 
-def score_frames(frames: Iterable[np.ndarray], wave: Wave) -> SyncScore:
+def score_frames(frames: Iterable[np.ndarray], wave: Wave, source: Source | None = None) -> SyncScore:
     """Sync score of frames uint8 RGB [H, W, 3] at 25 a second and a wave float32 [samples] at 16 kHz that starts with them."""
+    watcher = Watcher()
     with FaceMesh(video=True) as mesh:
-        return score_seen(lambda present: follow(((frame, mouth_place(frame, mesh)) for frame in frames), present), wave)
+        return score_seen(lambda present: follow(watched(frames, lambda frame: landmarks_in(frame, mesh), watcher), present), wave, watcher, source)
 
 
-def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave) -> SyncScore:
-    """Sync score of a wave and of the grey mouths that `mouths` gives, filling the list that says which frames show one.
+def watched(frames: Iterable[np.ndarray], look: Callable[[np.ndarray], np.ndarray | None], watcher: Watcher) -> Iterator[tuple[np.ndarray, Place | None]]:
+    """Frames with their mouths' places; `look` finds a face's landmarks, and the watcher sees all of it."""
+    for frame in frames:
+        marks = look(frame)
+        watcher.add(frame, marks)
+        yield frame, None if marks is None else place_of(marks)
+
+
+def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave, watcher: Watcher, source: Source | None = None) -> SyncScore:
+    """Sync score of a wave and of the grey mouths that `mouths` gives, filling the list that says which frames show one; with the features
+    of what the watcher saw meanwhile.
 
     Nothing is looked at where nothing is heard.
     """
@@ -87,12 +102,21 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave)
         return unscorable(voice, scorer.version)
     present: list[bool] = []
     video = Samples(np.float32, (part.ravel() for part in scorer.seen(mouths(present))))
-    seen = np.array(present, bool)
+    return score_embedded(video, np.array(present, bool), wave, voice, watcher, source)
+
+
+def score_embedded(video: Wave, seen: np.ndarray, wave: Wave, voice: np.ndarray, watcher: Watched, source: Source | None = None) -> SyncScore:
+    """Sync score and features of embeddings [T - 4, E], flat where they lie in a file, and a wave with its voice activity [rows].
+
+    seen: bool [T], which frames show the face.
+    """
+    scorer = SyncScorer.load()
     if not seen.any():
         return unscorable("no face is seen", scorer.version)
     if len(seen) < SHORTEST:
         return unscorable("shorter than a second", scorer.version)
-    return scorer.score_embeddings(video, wave, present=seen, spoken=spoken_frames(voice, len(seen)))
+    spoken = spoken_frames(voice, len(seen))
+    return with_features(scorer.score_embeddings(video, wave, present=seen, spoken=spoken), watcher, wave, spoken, source)
 
 
 def voice_in(wave: Wave) -> np.ndarray | str:
@@ -150,15 +174,24 @@ class Mouths:
         return cut(self.waiting.popleft(), Square(*np.mean(self.squares, axis=0)).grown(MARGIN), MOUTH_SIZE)
 
 
-def mouth_place(frame: np.ndarray, mesh: FaceMesh) -> Place | None:
-    """Centre and side of the mouth square in a frame, or None; the mesh sees at most SIDE pixels."""
+def landmarks_in(frame: np.ndarray, mesh: FaceMesh) -> np.ndarray | None:
+    """Landmarks [478, 3] of the face in a frame, or None; the mesh sees at most SIDE pixels."""
     zoom = min(1.0, SIDE / max(frame.shape[:2]))
     small = cv2.resize(frame, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_AREA) if zoom < 1 else frame
     found = mesh(small)
-    if not found:
-        return None
-    square = mouth_square(found[0] / zoom)
+    return found[0] / zoom if found else None
+
+
+def place_of(landmarks: np.ndarray) -> Place:
+    """Centre and side of the mouth square of a face's landmarks [478, 2+]."""
+    square = mouth_square(landmarks)
     return square.x, square.y, square.side
+
+
+def mouth_place(frame: np.ndarray, mesh: FaceMesh) -> Place | None:
+    """Centre and side of the mouth square in a frame, or None."""
+    marks = landmarks_in(frame, mesh)
+    return None if marks is None else place_of(marks)
 
 
 def score_tracks(path: Path, tracks: TrackFile | None = None) -> dict[int, SyncScore]:
@@ -193,9 +226,10 @@ def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray) -> dic
         here = {face.track: face for face in faces}
         lanes |= {track: _Lane(tick) for track in here if track not in lanes}
         if lanes:
-            grey = cv2.cvtColor(picture.rgb(quick=True), cv2.COLOR_RGB2GRAY)
+            shown = picture.rgb(quick=True)
+            grey = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)
             for track, lane in lanes.items():
-                lane.add(grey, here.get(track))
+                lane.add(shown, grey, here.get(track))
     scores |= {track: lane.score(wave, voice) for track, lane in lanes.items()}
     missed = {track.number for track in tracks.tracks} - set(scores)
     scores |= {track: unscorable("shorter than a second", SyncScorer.load().version) for track in missed}
@@ -206,16 +240,16 @@ class _Lane:
     """One track while it is scored; start: its first frame at 25 a second."""
 
     def __init__(self, start: int) -> None:
-        self.start, self.mouths, self.scorer = start, Mouths(), SyncScorer.load()
+        self.start, self.mouths, self.scorer, self.watcher = start, Mouths(), SyncScorer.load(), Watcher()
         self.held: list[np.ndarray] = []
         self.seen: list[np.ndarray] = []
         self.present = bytearray()
 
-    def add(self, grey: np.ndarray, face: Face | None) -> None:
-        """The next frame and the track's face in it."""
-        square = mouth_square(face.landmarks) if face else None
+    def add(self, picture: np.ndarray, grey: np.ndarray, face: Face | None) -> None:
+        """The next frame, in colours and in grey, and the track's face in it."""
         self.present.append(face is not None and not face.passes)
-        self._keep(self.mouths.add(grey, (square.x, square.y, square.side) if square else None))
+        self.watcher.add(picture, face.landmarks if face and not face.passes else None)
+        self._keep(self.mouths.add(grey, place_of(face.landmarks) if face else None))
 
     def _keep(self, mouths: Iterable[np.ndarray]) -> None:
         self.held += mouths
@@ -237,7 +271,7 @@ class _Lane:
         spoken = spoken_frames(voice[self.start * rows :], count)
         score = self.scorer.score_embeddings(video, wave[first:last], present=seen, spoken=spoken)
         score.extra["start"] = self.start / FRAME_RATE
-        return score
+        return with_features(score, self.watcher, wave[first:last], spoken)
 
 
 def on_clock(timed: Iterable[tuple[Fraction, Item]]) -> Iterator[Item]:

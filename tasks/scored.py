@@ -7,7 +7,7 @@ from typing import Any
 
 from infra.video import pictures
 from models.syncnet.published.scorer import installed
-from tasks.charts import HIGH, WIDE, curve_of
+from tasks.charts import HIGH, WIDE, curve_of, reliability
 from tasks.dubbing.tracks import TrackFile, follow
 from tasks.gate import Thresholds, decide, load_thresholds
 from tasks.report import TEMPLATES, levels_of
@@ -16,6 +16,7 @@ from tasks.score_published import row_of, score_frames_published, score_tracks_p
 from tasks.values import score_tree
 
 HEADING, EDGE = 26, 16  # pixels above each curve, and about all
+ROOM = 356, 352  # pixels of the reliability plot
 
 
 def scored_tracks(video: Path, *, published: bool = True) -> list[dict[str, Any]]:
@@ -74,10 +75,25 @@ def draw(name: str, rows: list[dict[str, Any]], thresholds: Thresholds) -> str:
         if curve:
             parts.append(curve.replace("<svg ", f'<svg x="{EDGE}" y="{y}" width="{WIDE}" height="{HIGH}" ', 1))
             y += HIGH + EDGE
-    size = f'width="{WIDE + 2 * EDGE}" height="{y + EDGE}"'
+    return alone(name, WIDE + 2 * EDGE, y + EDGE, parts)
+
+
+def alone(title: str, wide: int, high: int, parts: list[str]) -> str:
+    """Parts of a drawing as an SVG file's text that needs nothing else."""
+    size = f'width="{wide}" height="{high}"'
     style = f"<style>{_style()} svg .head {{ font-size: 13px; font-weight: 650; fill: var(--ink); }}</style>"
     ground = f'<rect {size} style="fill: var(--card)"/>'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><title>{escape(name)}</title>{style}{ground}{"".join(parts)}</svg>\n'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><title>{escape(title)}</title>{style}{ground}{"".join(parts)}</svg>\n'
+
+
+def draw_reliability(thresholds: Thresholds) -> str:
+    """The reliability of thresholds as an SVG file's text, "" where they hold none."""
+    drawn = str(reliability(thresholds.reliability.get("bins", [])))
+    if not drawn:
+        return ""
+    head = f'<text class="head" x="{EDGE}" y="{EDGE + 10}">Lips and sound in sync: predicted and seen, scorer {thresholds.scorer[:12]}</text>'
+    body = drawn.replace("<svg ", f'<svg x="{EDGE}" y="{EDGE + HEADING}" width="{ROOM[0]}" height="{ROOM[1]}" ', 1)
+    return alone("Reliability of the gate", ROOM[0] + 2 * EDGE + 120, ROOM[1] + HEADING + 2 * EDGE, [head, body])
 
 
 def _style() -> str:

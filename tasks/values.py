@@ -78,7 +78,7 @@ def score_from(tree: dict[str, Any]) -> SyncScore:
     return SyncScore(
         tree["offset"], _number(tree["distance"]), _number(tree["confidence"]), np.array([_number(v) for v in tree["distances"]], np.float32),
         np.array([_number(v) for v in tree["window_confidence"]], np.float32), seconds, tree["scorable"], tree["reason"], tree["scorer"],
-        {name: _number(value) for name, value in tree["extra"].items()},
+        {name: _number(value) for name, value in tree["extra"].items()}, {name: _number(value) for name, value in tree["features"].items()},
     )  # fmt: skip
 
 
@@ -95,6 +95,7 @@ def score_tree(score: SyncScore) -> dict[str, Any]:
         "reason": score.reason,
         "scorer": score.scorer,
         "extra": {name: _plain(value) for name, value in score.extra.items()},
+        "features": {name: _plain(value) for name, value in score.features.items()},
     }
 
 

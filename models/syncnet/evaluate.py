@@ -45,9 +45,14 @@ def pairs(folder: Path, splits: tuple[str, ...] = SPLITS, workers: int = 2) -> I
                 wave = corpus.wave_of(clip).astype(np.float32) / 32768
                 yield Pair(split, clip.speaker, clip.name, corpus.mouth[corpus.frames_of(clip)], wave)
             continue
-        for path, arrays in _prepared(_clips(folder, split), workers):
-            if arrays is not None:
-                yield Pair(split, path.parent.name, path.stem, arrays["mouth"], arrays["wave"].astype(np.float32) / 32768)
+        yield from pairs_of(_clips(folder, split), split, workers)
+
+
+def pairs_of(paths: list[Path], split: str, workers: int = 2) -> Iterator[Pair]:
+    """Clips as files, of one split; one in which a frame shows no face is left out."""
+    for path, arrays in _prepared(paths, workers):
+        if arrays is not None:
+            yield Pair(split, path.parent.name, path.stem, arrays["mouth"], arrays["wave"].astype(np.float32) / 32768)
 
 
 def _prepared(paths: list[Path], workers: int) -> Iterator[tuple[Path, dict[str, np.ndarray] | None]]:

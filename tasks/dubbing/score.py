@@ -1,22 +1,29 @@
-"""Score a re-dub: the face that was redrawn, wherever it was, found anew in the encoded file. Streams."""
+"""Score a re-dub: the face that was redrawn, wherever it was, found anew in the encoded file, and beside it in the source. Streams."""
 
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from infra.samples import Wave
 from infra.video import pictures
 from models.faces.crop import Square
 from models.faces.mesh import FaceMesh
+from models.quality.watch import Watcher
+from models.syncnet.scorer import unscorable
 from models.types import SyncScore
 from tasks.dubbing.tracks import Face, TrackFile
-from tasks.score import Place, follow, heard_in, mouth_place, on_clock, score_seen
+from tasks.gating.source import Source
+from tasks.score import Place, follow, heard_in, landmarks_in, on_clock, place_of, score_seen, voice_in
 
 AROUND = 1.15  # how much of a picture is searched for a face: its square, grown
+Look = Callable[[np.ndarray, Face], np.ndarray | None]  # a picture and a face of the track file in it: the face's landmarks there
+Redrawn = Mapping[tuple[int, int], int]  # pictures first..last-1: the track whose face is redrawn there
 
 
-def score_dubbed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> SyncScore:
-    """Sync score of the faces of tracks in pictures first..last-1 of a re-dub, whose pictures are its source's one for one.
+def score_dubbed(path: Path, tracks: TrackFile, redrawn: Redrawn, source: Source | None = None) -> SyncScore:
+    """Sync score of the faces of tracks in a re-dub, whose pictures are its source's one for one, with features, also against a source.
 
     Raises MediaError when the file cannot be read; what cannot be scored says so.
     """
@@ -24,21 +31,35 @@ def score_dubbed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int]
     if isinstance(wave, SyncScore):
         return wave
     with FaceMesh(video=True) as mesh:
-        return score_seen(lambda present: follow(_placed(path, tracks, redrawn, mesh), present), wave)
+        return _score(path, tracks, redrawn, wave, lambda frame, face: _look(frame, face.square, mesh), Watcher(), source)
 
 
-def _placed(path: Path, tracks: TrackFile, redrawn: Mapping[tuple[int, int], int], mesh: FaceMesh) -> Iterator[tuple[np.ndarray, Place | None]]:
-    """The pictures that are shown at 25 a second, each with the mouth of its redrawn face."""
+def source_of(path: Path, tracks: TrackFile, redrawn: Redrawn) -> Source:
+    """What a re-dub's faces were like in its source, by the landmarks in its track file. Raises MediaError."""
+    wave, watcher = heard_in(path), Watcher(second_opinion=False)
+    if isinstance(wave, SyncScore) or isinstance(voice_in(wave), str):  # nothing to score: the face is watched all the same
+        deque(_placed(path, tracks, redrawn, lambda _, face: face.landmarks, watcher), maxlen=0)
+        return Source.of(unscorable("no speech is heard", ""), watcher)
+    return Source.of(_score(path, tracks, redrawn, wave, lambda _, face: face.landmarks, watcher), watcher)
+
+
+def _score(path: Path, tracks: TrackFile, redrawn: Redrawn, wave: Wave, look: Look, watcher: Watcher, source: Source | None = None) -> SyncScore:
+    return score_seen(lambda present: follow(_placed(path, tracks, redrawn, look, watcher), present), wave, watcher, source)
+
+
+def _placed(path: Path, tracks: TrackFile, redrawn: Redrawn, look: Look, watcher: Watcher) -> Iterator[tuple[np.ndarray, Place | None]]:
+    """The pictures that are shown at 25 a second, each with the mouth of its redrawn face, whose landmarks `look` finds."""
     shown = zip(pictures(path), _faces(tracks, redrawn), strict=False)
-    seen, last = None, -1
+    frame, marks, last = np.zeros((0, 0, 3), np.uint8), None, -1
     for picture, face in on_clock((picture.time, (picture, face)) for picture, face in shown):
-        if seen is None or picture.number != last:
-            frame = picture.rgb()
-            seen, last = (frame, None if face is None else _mouth(frame, face.square, mesh)), picture.number
-        yield seen
+        if picture.number != last:
+            frame, last = picture.rgb(), picture.number
+            marks = None if face is None else look(frame, face)
+        watcher.add(frame, marks)
+        yield frame, None if marks is None else place_of(marks)
 
 
-def _faces(tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> Iterator[Face | None]:
+def _faces(tracks: TrackFile, redrawn: Redrawn) -> Iterator[Face | None]:
     spans = iter(sorted(redrawn.items()))
     (first, last), track = next(spans, ((tracks.frames, tracks.frames), -1))
     for number, faces in enumerate(tracks.faces(0, tracks.frames)):
@@ -49,10 +70,10 @@ def _faces(tracks: TrackFile, redrawn: Mapping[tuple[int, int], int]) -> Iterato
         yield None
 
 
-def _mouth(frame: np.ndarray, square: Square, mesh: FaceMesh) -> Place | None:
-    """The mouth's place in a frame, looked for about a face's square."""
+def _look(frame: np.ndarray, square: Square, mesh: FaceMesh) -> np.ndarray | None:
+    """Landmarks [478, 3] of the face in a frame, looked for about its square."""
     around = square.grown(AROUND)
     left, top = max(0, int(around.x - around.side / 2)), max(0, int(around.y - around.side / 2))
     part = frame[top : int(around.y + around.side / 2), left : int(around.x + around.side / 2)]
-    found = mouth_place(part, mesh) if min(part.shape[:2], default=0) > 8 else None
-    return None if found is None else (found[0] + left, found[1] + top, found[2])
+    found = landmarks_in(part, mesh) if min(part.shape[:2], default=0) > 8 else None
+    return None if found is None else found + np.array([left, top, 0], np.float32)
