@@ -72,7 +72,7 @@ def join(clips: Sequence[Seen]) -> Seen:
     return Seen(video, present, rows, first.likeness, tuple(mark for clip in clips for mark in clip.marks), opinion)
 
 
-class Joined:
+class Joined(Opinion):
     """The second opinion on clips that were joined: each one's own on its part of the sound."""
 
     def __init__(self, clips: Sequence[Seen]) -> None:
