@@ -33,6 +33,7 @@ from models.lipmemory.samples import LIPS, Batch
 from models.training.loop import Budget, fit, read
 from models.training.part import Options
 from models.training.ranks import Ranks
+from tasks import engines
 
 SHIPPED = all(checkpoints.place("coherence", name).exists() for name in ("compact", "compact-estimator"))
 COUNTS = [48_093_987, 20_649_089, 23_507_650]  # generator, frame discriminator, statistics network
@@ -434,6 +435,13 @@ def test_shipped_weights_know_a_clips_own_sound(shared_data: Path) -> None:
     marks, voice = coherence.lipmemory.track(frames), wave.astype(np.float32) / 32768
     found = coherence.coherence_of(Estimator.load())(frames, frames, marks, voice)
     assert found["made_nats"] == found["real_nats"] > 0.5 and found["real_nats"] > found["shifted_nats"] + 1
+
+
+@shipped
+def test_a_portrait_is_moved_by_avct_and_both_engines_weights_are_named() -> None:
+    own, whole = (engines.weights_of("coherence", "compact", video=video) for video in (True, False))
+    assert own == (checkpoints.sha256("coherence", "compact"),)
+    assert whole == own + engines.weights_of("avct", "compact", video=False)
 
 
 @shipped

@@ -104,7 +104,10 @@ def test_transcript_files_and_words(tmp_path: Path, settings: Settings, database
 
 
 def test_the_published_size_needs_imported_weights(tmp_path: Path, settings: Settings, database: Database) -> None:  # noqa: F811
-    made = plan(load_manifest(write_manifest(tmp_path, [{"title": "a", "text": "Hello.", "preset": "paper"}])), database, settings)
+    jobs = [{"title": "a", "text": "Hello.", "preset": "paper"}, {"title": "b", "text": "Hello.", "preset": "paper", "engine": "coherence"}]
+    made = plan(load_manifest(write_manifest(tmp_path, jobs)), database, settings)
+    other = made.jobs[1].error
+    assert other is not None and other.code == "input.preset" and "coherence's" in other.message
     error = made.jobs[0].error
     assert made.jobs[0].state == "invalid" and error is not None
     assert error.code == "input.preset" and "paper-generator" in error.message and "models import" in error.next_step
