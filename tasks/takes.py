@@ -88,9 +88,11 @@ def recorded(work: Work) -> list[Take]:
     rows, opinions = queries.takes_of(work.database, work.lease.job_id), reviews.of_job(work.database, work.lease.job_id)
     work.numbered = max((row["number"] for row in rows), default=0)
     newest = {row["take"]: row for row in opinions}
+    there = engines.usable(work.lease.preset, video=work.kind == "video")
     found: list[tuple[dict[str, Any], Take]] = []
     for row in rows:
-        if "rung" not in row["parameters"] or "verdict" not in row or row["parameters"]["made_with"] != maker(work, row["engine"]):
+        told = row["parameters"]
+        if "rung" not in told or "verdict" not in row or row["engine"] not in there or told["made_with"] != maker(work, row["engine"]):
             continue
         try:
             take = _recorded(work, row)
