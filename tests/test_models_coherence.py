@@ -265,11 +265,11 @@ def test_the_discriminator_hears_whether_a_frame_is_its_sounds() -> None:
 # who learns from whom
 
 
-def part_in(folder: Path, cache: Path, settings: Settings, batch: int = 4) -> GeneratorPart:
+def part_in(folder: Path, cache: Path, settings: Settings, batch: int = 4, preset: Preset | None = None) -> GeneratorPart:
     """A small generator in training, in a folder with a statistics network that has learned nothing."""
-    preset = small(compact())
+    preset = preset or small(compact())
     if not (folder / "coherence-estimator.pt").exists():
-        torch.save({"average": StatisticsNetwork(preset.statistics).state_dict()}, folder / "coherence-estimator.pt")
+        torch.save({"average": StatisticsNetwork(preset.statistics, preset.model.size).state_dict()}, folder / "coherence-estimator.pt")
     return GeneratorPart(Options(cache=cache, out=folder, batch=batch), preset=preset, settings=settings)
 
 
@@ -356,6 +356,16 @@ def test_steps_on_one_batch_lower_both_parts_losses(cache: Path, tmp_path: Path)
             part.step = 101
         own = [row["loss"] - row.get("adversarial", 0.0) for row in rows]  # what an opponent that learns, too, has no hand in
         assert own[-1] < own[0] and rows[-1].get("judged", 0.0) <= rows[0].get("judged", 0.0), part.name
+
+
+def test_the_paper_presets_form_learns_by_the_same_losses(cache: Path, tmp_path: Path) -> None:
+    part = part_in(tmp_path, cache, Settings(), 2, small(paper()))
+    part.pace(0.5)
+    part.step = 1
+    batch = part.draw(1, Ranks())
+    terms, drawn = part.loss(*batch)
+    assert set(terms) == {"reconstruction", "adversarial", "information"} and drawn is not None and drawn.shape == (10, 3, 256, 256)
+    assert all(np.isfinite(value) for value in part.update(batch).values())
 
 
 @pytest.mark.parametrize("settings", [Settings(), Settings(information="donsker_varadhan", symmetric=True, learning=True)])
