@@ -1,14 +1,18 @@
 """Features of a take: each reacts to its own fault, made on a real face and seen by the real tracker, and keeps still at the others'."""
 
 import dataclasses
+import pickle
 from collections.abc import Iterator
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from models.corpus import read_clip
 from models.faces.mesh import FaceMesh
 from models.quality.catalogue import FEATURES
+from models.quality.coherence import opinion
 from models.quality.features import compared, features_of, likeness
 from models.quality.view import MOUTH, SIZE, upright
 from models.quality.watch import COLUMNS, Watcher
@@ -157,3 +161,18 @@ def test_a_take_is_told_its_share_of_its_sources_confidence(scene: Scene) -> Non
     assert verdict.verdict == "flag" and "is 0.5 ratio, less than 0.8" in verdict.reasons[1]
     unsure = Source.of(dataclasses.replace(score, extra={"in_sync": 0.1}), watcher)
     assert "confidence_kept" not in with_features(score, watcher, wave, None, unsure).features
+
+
+def test_the_second_opinion_hears_whose_lips_they_are(shared_data: Path) -> None:
+    frames, sound = read_clip(shared_data / "grid" / "s2" / "bbws7n.mpg")
+    wave = sound.astype(np.float32) / 32768
+    marks = _tracked(frames)
+    seen = opinion()
+    assert seen is not None
+    for number, (frame, here) in enumerate(zip(frames, marks, strict=True)):
+        seen.add(frame, None if 20 <= number < 23 else here)
+    nats = seen.nats(wave)
+    assert len(nats) == len(frames) - 4
+    assert np.isnan(nats[16:23]).all() and np.isfinite(nats[:16]).all() and np.isfinite(nats[23:64]).all()  # five pictures a window
+    assert np.nanmean(nats) > np.nanmean(seen.nats(np.roll(wave, 6_400))) + 1
+    assert np.array_equal(pickle.loads(pickle.dumps(seen)).nats(wave), nats, equal_nan=True)
