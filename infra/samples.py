@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 BLOCK = 1 << 18  # samples read at a time where all are wanted
-LONG = 1 << 23  # samples from which a sound lies in a file: nine minutes at 16 kHz
+LONG = 1 << 21  # samples from which a sound lies in a file: two minutes at 16 kHz; more than any sound that is read has rows at 100 Hz
 
 
 class Samples:

@@ -16,6 +16,7 @@ import numpy as np
 
 from infra.errors import MediaError
 from infra.media import OPTIONS, iter_frames, read_audio
+from infra.memory import give_back
 from infra.samples import Samples, Wave, delayed, loudest
 from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
@@ -102,6 +103,7 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave,
         return unscorable(voice, scorer.version)
     present: list[bool] = []
     video = Samples(np.float32, (part.ravel() for part in scorer.seen(mouths(present))))
+    give_back()  # what pictures and their networks took
     return score_embedded(video, np.array(present, bool), wave, voice, watcher, source)
 
 

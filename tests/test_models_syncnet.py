@@ -1,6 +1,7 @@
 """The scorer: its sign and protocol, what it finds on people it never saw, and that it streams and repeats itself."""
 
 import json
+import tracemalloc
 import weakref
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -15,8 +16,8 @@ from models.corpus import FACE_SIZE, MOUTH_SIZE, SPLITS, Clip, read_clip
 from models.syncnet.conditions import Condition, babble, pink, with_noise, written_again
 from models.syncnet.evaluate import Pair, evaluate, pairs
 from models.syncnet.network import MELS, SyncConfig, SyncNetwork, log_mels
-from models.syncnet.protocol import REACH, auc, certainty, curve_of, figures_of, margin
-from models.syncnet.scorer import CHUNK, SyncScorer
+from models.syncnet.protocol import BLOCK, REACH, Curve, auc, certainty, curve_of, figures_of, margin
+from models.syncnet.scorer import CHUNK, SyncScorer, score_of
 from models.syncnet.train import RUN, Scorer, Windows, contrast, offsets_of_seconds
 from models.training.loop import Budget, fit
 from models.training.part import Options
@@ -141,6 +142,20 @@ def test_pictures_are_let_go_as_they_stream(scorer: SyncScorer) -> None:
 
     assert scorer.see(frames()).shape == (6 * CHUNK - 4, SyncConfig().embedding)
     assert most <= CHUNK + 8
+
+
+def test_the_score_of_half_an_hour_takes_no_copies_of_its_distances() -> None:
+    distances = np.random.default_rng(0).uniform(0.5, 1.5, (45_000, 2 * REACH + 1)).astype(np.float32)
+    distances[BLOCK - 50 : BLOCK + 70] = np.nan
+    distances[:, 0] = np.nan
+    curve = Curve(distances)
+    assert np.array_equal(curve.mean[1:], np.nanmean(distances[:, 1:], axis=0, dtype=np.float64).astype(np.float32)) and np.isnan(curve.mean[0])
+    tracemalloc.start()
+    score = score_of(curve, "", 10.0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert score.scorable and len(score.seconds) == 1800
+    assert most < distances.nbytes / 2
 
 
 def noise(seconds: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

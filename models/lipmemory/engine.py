@@ -32,7 +32,7 @@ NAME = "lipmemory"
 PART = "compact"
 BATCH = 8  # faces a call of the networks
 AHEAD = 6  # pictures on each side that a face's square is averaged over
-HEARD = 125  # pictures a call of the audio encoder: more save no time, and their maps are large
+HEARD = 25  # pictures a call of the audio encoder: more save no time, and their maps take a MiB each
 EMPHASIS = 1.0  # how much further from silence than it was heard; more is confidence for decibels
 
 

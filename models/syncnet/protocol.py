@@ -16,6 +16,7 @@ from kernels.sync_distance import sync_distance
 REACH = 15
 BROAD = 3  # frames on each side that the dip at the right offset may be wide
 SECOND = 21  # windows of five frames in a second of frames
+BLOCK = 4096  # windows whose mean is taken at a time, so that those of hours are not copied
 SHIFTS = (-15, -12, -9, -6, -4, -3, -2, 2, 3, 4, 6, 9, 12, 15)
 
 
@@ -73,10 +74,15 @@ class Curve:
         return self.median - self.distances[:, REACH - offset]
 
 
-def _mean(distances: np.ndarray) -> np.ndarray:
-    known = ~np.isnan(distances)
-    total = np.where(known, distances, 0).sum(axis=0, dtype=np.float64)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan).astype(np.float32)
+def _mean(distances: np.ndarray, power: int = 1) -> np.ndarray:
+    """Mean [31] of distances [windows, 31] to a power, NaN where none is known; float32."""
+    total, count = np.zeros(distances.shape[1]), np.zeros(distances.shape[1], int)
+    for start in range(0, len(distances), BLOCK):
+        block = distances[start : start + BLOCK]
+        known = ~np.isnan(block)
+        total += np.where(known, block**power, 0).sum(axis=0, dtype=np.float64)
+        count += known.sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
 
 
 def curve_of(video: np.ndarray, audio: np.ndarray) -> Curve:
@@ -89,7 +95,7 @@ def certainty(distances: np.ndarray, temperature: float) -> np.ndarray:
 
     The softmax, under the network's own temperature, of the mean cosine similarities (1 - d^2 / 2) at the offsets.
     """
-    likeness = temperature * (1 - _mean(distances**2).astype(np.float64) / 2)
+    likeness = temperature * (1 - _mean(distances, power=2).astype(np.float64) / 2)
     likeness[np.isnan(likeness)] = -np.inf
     peak = likeness.max()
     return likeness - peak - np.log(np.exp(likeness - peak).sum())

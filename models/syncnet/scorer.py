@@ -14,7 +14,7 @@ from models.syncnet.network import FRAMES, SIZE, SyncConfig, SyncNetwork, cut_wi
 from models.syncnet.protocol import REACH, SECOND, Curve, certainty, curve_of
 from models.types import FRAME_RATE, SAMPLE_RATE, SyncScore
 
-CHUNK = 100  # windows a call of the network
+CHUNK = 25  # windows a call of the network: more save no time, and their maps take half a MiB each
 STRETCH = 1500  # windows whose sound is in memory at once
 SHORTEST = 25  # frames that can be scored
 AROUND = 15  # frames about speech that count as speech: the lips part before the sound and close after it
@@ -39,7 +39,7 @@ class SyncScorer:
 
     @torch.inference_mode()
     def seen(self, mouths: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """`see`, a hundred windows at a time."""
+        """`see`, CHUNK windows at a time."""
         for chunk in _overlapping(mouths, CHUNK + FRAMES - 1, FRAMES - 1):
             pictures = torch.from_numpy(chunk).float()[:, None] / 255.0
             edge = round(pictures.shape[-1] * (1 - 1 / MARGIN) / 2)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from infra.memory import give_back
 from infra.settings import Settings
 from infra.version import source_hash
 from infra.video import DubWriter, Picture, VideoFacts, inspect, pictures
@@ -194,6 +195,9 @@ def dub(
         for number, picture in enumerate(redrawn.of(_held(pictures(film.video), writer.facts, until), settings.threads), 1):
             out.write(picture)
             yield number
+            if number % WINDOW == 0:
+                give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
+    give_back()
     sound.unlink()
     notes += writer.notes
 

@@ -27,6 +27,7 @@ from typing import IO
 import numpy as np
 
 from infra.errors import InputError
+from infra.memory import give_back
 from models.faces.crop import Square
 from models.faces.follow import Followed, Lane, followed
 from models.faces.identity import People
@@ -94,6 +95,7 @@ def follow(pictures: Iterable[Picture], path: Path) -> None:
     with TrackWriter(path) as out:
         for row in followed(pictures):
             out.write(row)
+    give_back()  # what the decoder held
 
 
 class TrackWriter:
