@@ -29,7 +29,8 @@ def test_a_portrait_goes_to_the_other_engine_then_on_with_the_better_one() -> No
     takes, found = tried("flag 3.9", "fail 3.0")
     assert found.rung is not None and (found.rung.engine, found.rung.start) == ("avct", 1) and "another anchor, another seed" in found.why
     takes, _ = tried("flag 3.0", "flag 3.0", engines=("lipmemory", "avct"))
-    assert takes[1].rung == Rung("avct", 0, 1, 1.0)  # its own anchor serves best
+    assert takes[0].rung.emphasis > 1 and takes[1].rung == Rung("avct", 0, 1, 1.0)  # its own anchor serves best
+    assert climb("portrait", ("lipmemory",), [], FREE).rung == Rung("lipmemory")  # what was asked for is as it always was
 
 
 def test_a_video_goes_to_another_reference_and_to_coherence_where_it_is() -> None:
