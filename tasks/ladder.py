@@ -1,7 +1,7 @@
 """The ladder: what to try next for a job whose takes fell short, or that it is spent. Pure; tasks/takes.py brings the facts.
 
-The first rung is the first engine as it is. Then the other engines, each as it serves best where another has failed; then further anchors
-or references, seeds and emphases of the engine whose take stands best. Nothing here draws by chance, so a job that is resumed climbs the same ladder.
+The first rung is the first engine as it serves best. Then the other engines, likewise; then further anchors or references, seeds and
+emphases of the engine whose take stands best. Nothing here draws by chance, so a job that is resumed climbs the same ladder.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ STRONGER: dict[tuple[Kind, str], tuple[tuple[int, float], ...]] = {  # (anchor o
         for name in ("lipmemory", "coherence")
     },
 }  # fmt: skip
-FRESH: dict[tuple[Kind, str], float] = {("portrait", "lipmemory"): 1.4, ("portrait", "coherence"): 1.4}  # emphasis of an engine that follows another; else as it is
+FRESH: dict[tuple[Kind, str], float] = dict.fromkeys((("portrait", "lipmemory"), ("portrait", "coherence")), 1.4)  # emphasis of an engine's first rung where engines compete; else as it is
 PLAIN = ((1, 1.0), (2, 1.0))  # of an engine that knows no emphasis
 REFERENCES = 3  # of a video's track that are looked for
 
@@ -123,7 +123,7 @@ def climb(
     of takes that a reviewer allows, whatever the limits. fixed: why no take of this job can pass, where that is so.
     """
     if not tried:
-        return Next(Rung(engines[0]), "the first engine")
+        return Next(Rung(engines[0], emphasis=FRESH.get((kind, engines[0]), 1.0) if len(engines) > 1 else 1.0), "the first engine")
     if len(tried) >= granted and (reason := _spent(tried, limits, spent, fixed)):
         return Next(None, reason)
     asked = "a reviewer asked for another take: " if len(tried) < granted else ""

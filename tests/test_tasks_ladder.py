@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.ladder import ROOT, measured
 from tasks.ladder import Limits, Next, Rung, Tried, climb, of_tried, ordered, rate
 
 FREE = Limits(takes=6)
@@ -29,7 +30,8 @@ def test_a_portrait_goes_to_the_other_engine_then_on_with_the_better_one() -> No
     takes, found = tried("flag 3.9", "fail 3.0")
     assert found.rung is not None and (found.rung.engine, found.rung.start) == ("avct", 1) and "another anchor, another seed" in found.why
     takes, _ = tried("flag 3.0", "flag 3.0", engines=("lipmemory", "avct"))
-    assert takes[1].rung == Rung("avct", 0, 1, 1.0)  # its own anchor serves best
+    assert takes[0].rung.emphasis > 1 and takes[1].rung == Rung("avct", 0, 1, 1.0)  # its own anchor serves best
+    assert climb("portrait", ("lipmemory",), [], FREE).rung == Rung("lipmemory")  # what was asked for is as it always was
 
 
 def test_a_video_goes_to_another_reference_and_to_coherence_where_it_is() -> None:
@@ -102,3 +104,24 @@ def test_auto_takes_the_engine_that_won_before() -> None:
     assert ordered("portrait", both, near) == ("avct", "lipmemory")  # in this locale it is the other way round
     assert rate({}, 0.6) == 0.6 and rate({"all": (20, 20)}, 0.5) == 0.75
     assert ordered("portrait", ("avct",), many) == ("avct",)
+
+
+def test_the_bench_counts_what_fell_short_what_came_back_and_what_got_worse() -> None:
+    def job(*takes: tuple[str, int | None, float], delivered: int = 0) -> dict[str, Any]:
+        rows = [
+            {
+                "take": number, "number": number, "engine": "avct", "parameters": {"rung": Rung("avct").to_dict(), "seed": 0}, "verdict": verdict, "offset": offset,
+                "confidence": 0.1, "curve": {"extra": {"prominence": clear}},
+            }
+            for number, (verdict, offset, clear) in enumerate(takes, 1)
+        ]  # fmt: skip
+        return {"title": "t", "locale": "es-ES", "state": "delivered" if delivered else "flagged", "takes": rows, "delivery": {"take": delivered} if delivered else None}
+
+    jobs = [
+        job(("pass", 0, 5.0), delivered=1), job(("flag", 0, 3.0), ("pass", 0, 5.0), delivered=2), job(("fail", 4, 9.0), ("pass", 0, 5.0), delivered=2),
+        job(("flag", 0, 6.0), ("pass", 0, 5.0), delivered=2), job(("unscorable", None, 0.0), ("fail", 0, 1.0)),
+    ]  # fmt: skip
+    found = measured(jobs)["figures"]
+    assert found == {"ladder_jobs": 5, "ladder_fell_short": 4, "ladder_recovered": 0.75, "ladder_worse": 1, "ladder_takes": 2.0}
+    page = (ROOT / "benchmarks" / "README.md").read_text()
+    assert all(f"`{name}`" in page for name in found)
