@@ -32,14 +32,16 @@ BOUNDS = ("first frame held", "real video")
 Draw = Callable[[Path, np.ndarray, np.ndarray, np.ndarray], Iterator[np.ndarray]]  # path, frames, landmarks, wave: frames
 
 
-def run(grid: Path, out: Path, *, clips: int = 8, unseen: int = 4) -> dict[str, Any]:
-    """The table and its contact sheets, written to the folder `out`: `clips` of validation and `unseen` of other speakers.
+def run(grid: Path, out: Path, *, clips: int = 8, unseen: int | None = None) -> dict[str, Any]:
+    """The table and its contact sheets, written to the folder `out`: `clips` of validation and `unseen`, by
+    default half as many, of other speakers.
 
     figures: `<engine>_<column>`. rows: the table. sheets: the files.
     """
     out.mkdir(parents=True, exist_ok=True)
     held_out = clips_of(grid)
-    paths = [*spread(held_out["validation"], clips), *(spread(held_out["unseen"], unseen) if unseen and held_out["unseen"] else [])]
+    others = held_out["unseen"][:: max(1, len(held_out["unseen"]) // max(1, clips // 2 if unseen is None else unseen))]
+    paths = [*spread(held_out["validation"], clips), *others[: clips // 2 if unseen is None else unseen]]
     found: dict[str, list[dict[str, float]]] = {}
     sheets = []
     for path in paths:
