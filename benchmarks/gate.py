@@ -6,27 +6,29 @@ every clip once and every kind of fault alike; intervals are Clopper and Pearson
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.errors import InputError
+from models.quality.catalogue import FEATURES
 from models.types import SyncScore
 from tasks.gate import Thresholds, decide, load_thresholds
 from tasks.gating.clips import FAULTS, Clip, halves, looked_at
 from tasks.gating.good import ENGINES, pairs_of
 from tasks.gating.rates import rate_of
 from tasks.gating.rendered import rendered
-from tasks.gating.source import Source
-from tasks.gating.spoilt import SHIFTS, shifted
+from tasks.gating.seen import Heard, join_heard
+from tasks.gating.spoilt import SHIFTS
 
 JOINED = (1, 2, 4)  # clips of a take: three, six and twelve seconds
 OTHERS = 4  # other clips that lend a take their sound
 RENDERED = 4  # clips that each engine renders, with those of speakers that nobody trained on
 CHATTER = "chattering in silence"  # where there is a silence of half a second away from speech
-Scored = Iterator[SyncScore]
+Scores = dict[str, list[SyncScore]]  # of a take, by kind
 Outcomes = dict[str, list[list[float]]]  # by kind, per clip, whether each of its takes passed
 Take = tuple[Clip, tuple[int, ...]]  # with the numbers of the clips that it is made of
 
@@ -50,14 +52,15 @@ def spread(paths: Sequence[Path], count: int) -> list[Path]:
 def measure(clips: Sequence[Clip], made: Mapping[str, Sequence[Clip]], thresholds: Thresholds) -> dict[str, Any]:
     """Figures, rates by kind, by length and by engine, and what the reasons were, of clips that were looked at."""
     takes = takes_of(clips)
-    passed, reasons = judged(takes, clips, thresholds, alone=False)
-    without, _ = judged(takes, clips, thresholds, alone=True)
-    kinds = {kind: rate_of([float(np.mean(parts)) for parts in rows if parts]) for kind, rows in passed.items()}
-    kinds_alone = {kind: rate_of([float(np.mean(parts)) for parts in rows if parts]) for kind, rows in without.items()}
-    by_length = {
-        f"{3 * count:d}s": {kind: _rate(rows) for kind, rows in judged([take for take in takes if len(take[1]) == count], clips, thresholds, alone=False)[0].items()}
-        for count in JOINED
-    }
+    scores = [kinds_of(take, members, clips) for take, members in takes]
+    passed, reasons = judged(takes, scores, len(clips), thresholds)
+    without, _ = judged(takes, [{kind: [_alone(score) for score in row] for kind, row in kinds.items()} for kinds in scores], len(clips), thresholds)
+    kinds, kinds_alone = ({kind: _rate(rows) for kind, rows in several.items()} for several in (passed, without))
+    by_length = {}
+    for count in JOINED:
+        some = [at for at, (_, members) in enumerate(takes) if len(members) == count]
+        rows, _ = judged([takes[at] for at in some], [scores[at] for at in some], len(clips), thresholds)
+        by_length[f"{3 * count:d}s"] = {kind: _rate(several) for kind, several in rows.items()}
     engines = {name: _of_engine(several, thresholds) for name, several in made.items()}
     figures = {
         "false_pass": _mean_of(kinds), "false_pass_high": _pooled(passed)["high"], "good_flagged": 1 - kinds["good"]["rate"],
@@ -80,53 +83,56 @@ def takes_of(clips: Sequence[Clip]) -> list[Take]:
     return found
 
 
-def judged(takes: Sequence[Take], clips: Sequence[Clip], thresholds: Thresholds, *, alone: bool) -> tuple[Outcomes, dict[str, dict[str, int]]]:
-    """Whether takes of each kind pass, by clip, and how often which reason was given. alone: without their sources."""
+def judged(takes: Sequence[Take], scores: Sequence[Scores], count: int, thresholds: Thresholds) -> tuple[Outcomes, dict[str, dict[str, int]]]:
+    """Whether takes of each kind pass, by clip of `count`, and how often which reason was given."""
     found: Outcomes = {}
     reasons: dict[str, Counter[str]] = {}
-    for take, members in takes:
-        for kind, scores in kinds_of(take, members, clips, None if alone else take.source).items():
-            verdicts = [decide(score, thresholds) for score in scores]
-            rows = found.setdefault(kind, [[] for _ in clips])
+    for (_, members), kinds in zip(takes, scores, strict=True):
+        for kind, row in kinds.items():
+            verdicts = [decide(score, thresholds) for score in row]
+            clips = found.setdefault(kind, [[] for _ in range(count)])
             for member in members:
-                rows[member].append(float(np.mean([verdict.passed for verdict in verdicts])))
+                clips[member].append(float(np.mean([verdict.passed for verdict in verdicts])))
             for verdict in verdicts:
                 told = [reason.partition(":")[0] for reason in verdict.reasons[1:]] or ([] if verdict.passed else ["lips and sound"])
                 reasons.setdefault(kind, Counter()).update(told)
     return found, {kind: dict(counted.most_common()) for kind, counted in reasons.items()}
 
 
-def kinds_of(take: Clip, members: Sequence[int], clips: Sequence[Clip], source: Source | None) -> dict[str, Scored]:
-    """The scores of a take as it is, and of it with each fault."""
-    wave = take.wave
-    made: dict[str, Callable[[], Scored]] = {
-        "good": lambda: iter([take.seen.score(wave, source)]),
-        "shifted": lambda: (take.seen.score(shifted(wave, by), source) for by in SHIFTS),
-        "other speech": lambda: (take.seen.score(other, source) for other in others(clips, members, len(wave))),
+def kinds_of(take: Clip, members: Sequence[int], clips: Sequence[Clip]) -> Scores:
+    """The scores of a take against its source as it is, and of it with each fault."""
+    seen, source = take.seen, take.source
+    spoilt = {fault: take.spoilt[fault].score(take.heard, source) for fault in FAULTS if fault in take.spoilt}
+    return {
+        "good": [seen.score(take.heard, source)],
+        "shifted": [seen.score(take.heard.later(by), source) for by in SHIFTS],
+        "other speech": [seen.score(other, source) for other in others(clips, members, seen.frames)],
+        **{fault: [score] for fault, score in spoilt.items() if fault != CHATTER or "silent_motion" in score.features},
     }
-    scores = {kind: make() for kind, make in made.items()}
-    spoilt = {fault: take.spoilt[fault].score(wave, source) for fault in FAULTS if fault in take.spoilt}
-    return scores | {fault: iter([score]) for fault, score in spoilt.items() if fault != CHATTER or "silent_motion" in score.features}
 
 
-def others(clips: Sequence[Clip], members: Sequence[int], samples: int) -> Iterator[np.ndarray]:
+def _alone(score: SyncScore) -> SyncScore:
+    """A score as it is without a source."""
+    return replace(score, features={name: value for name, value in score.features.items() if not FEATURES[name].against})
+
+
+def others(clips: Sequence[Clip], members: Sequence[int], frames: int) -> Iterator[Heard]:
     """Sounds of other clips, as many joined as are long enough, the same ones every time."""
-    order = [at for at in np.random.default_rng(members[0]).permutation(len(clips)) if at not in members]
-    for first in range(OTHERS):
+    order = [int(at) for at in np.random.default_rng(members[0]).permutation(len(clips)) if at not in members]
+    for first in range(min(OTHERS, len(order))):
         chosen = np.roll(order, -first * len(members))[: len(members)]
-        yield np.resize(np.concatenate([clips[at].wave for at in chosen]), samples)
+        yield join_heard([clips[at].heard for at in chosen], frames)
 
 
 def _of_engine(takes: Sequence[Clip], thresholds: Thresholds) -> dict[str, Any]:
     """How many takes that an engine rendered pass, and why the others do not."""
-    verdicts = [decide(take.seen.score(take.wave, take.source), thresholds) for take in takes]
+    verdicts = [decide(take.seen.score(take.heard, take.source), thresholds) for take in takes]
     told: Counter[str] = Counter(reason.partition(":")[0] for verdict in verdicts if not verdict.passed for reason in verdict.reasons)
     return {"passed": rate_of([float(verdict.passed) for verdict in verdicts]), "verdicts": dict(Counter(v.verdict for v in verdicts)), "reasons": dict(told.most_common())}
 
 
-def _rate(rows: list[list[float]]) -> dict[str, float] | None:
-    parts = [float(np.mean(row)) for row in rows if row]
-    return rate_of(parts) if parts else None
+def _rate(rows: list[list[float]]) -> dict[str, float]:
+    return rate_of([float(np.mean(row)) for row in rows if row])
 
 
 def _mean_of(kinds: Mapping[str, Mapping[str, float]]) -> float:

@@ -22,7 +22,7 @@ from models.faces.crop import Square, cut, face_square
 from models.types import Portrait
 from tasks.engines import engine
 from tasks.gating.rendered import redrawn, spoken
-from tasks.gating.seen import Seen, see
+from tasks.gating.seen import Heard, Seen, hear, see
 
 SIZE = 128  # pixels a side of the face that pictures are compared at
 COLUMNS = ("psnr", "ssim", "lmd", "cpbd", "offset_within_1", "offset", "confidence", "coherence", "fps")
@@ -32,19 +32,22 @@ BOUNDS = ("first frame held", "real video")
 Draw = Callable[[Path, np.ndarray, np.ndarray, np.ndarray], Iterator[np.ndarray]]  # path, frames, landmarks, wave: frames
 
 
-def run(grid: Path, out: Path, *, clips: int = 8, unseen: int = 4) -> dict[str, Any]:
-    """The table and its contact sheets, written to the folder `out`: `clips` of validation and `unseen` of other speakers.
+def run(grid: Path, out: Path, *, clips: int = 8, unseen: int | None = None) -> dict[str, Any]:
+    """The table and its contact sheets, written to the folder `out`: `clips` of validation and `unseen`, by
+    default half as many, of other speakers.
 
     figures: `<engine>_<column>`. rows: the table. sheets: the files.
     """
     out.mkdir(parents=True, exist_ok=True)
     held_out = clips_of(grid)
-    paths = [*spread(held_out["validation"], clips), *(spread(held_out["unseen"], unseen) if unseen and held_out["unseen"] else [])]
+    others = held_out["unseen"][:: max(1, len(held_out["unseen"]) // max(1, clips // 2 if unseen is None else unseen))]
+    paths = [*spread(held_out["validation"], clips), *others[: clips // 2 if unseen is None else unseen]]
     found: dict[str, list[dict[str, float]]] = {}
     sheets = []
     for path in paths:
         frames, sound = read_clip(path)
         wave, real = sound.astype(np.float32) / 32768, see(frames)
+        heard = hear(wave, len(frames))
         if not real.present.all():
             continue
         shown = {"real video": frames}
@@ -53,8 +56,8 @@ def run(grid: Path, out: Path, *, clips: int = 8, unseen: int = 4) -> dict[str, 
             shown[name] = np.stack(list(draw(path, frames, np.stack([mark for mark in real.marks if mark is not None]), wave)))
             spent = time.perf_counter() - started
             fps = float("nan") if name in BOUNDS else len(frames) / spent
-            found.setdefault(name, []).append(row_of(shown[name], frames, see(shown[name]), real, wave) | {"fps": fps})
-        found.setdefault("real video", []).append(row_of(frames, frames, real, real, wave) | {"fps": float("nan")})
+            found.setdefault(name, []).append(row_of(shown[name], frames, see(shown[name]), real, heard) | {"fps": fps})
+        found.setdefault("real video", []).append(row_of(frames, frames, real, real, heard) | {"fps": float("nan")})
         sheets.append(sheet(shown, face_square(_marks(real)[0]), out / f"{path.parent.name}-{path.stem}.png"))
     order = [BOUNDS[0], *(name for name in found if name not in BOUNDS), BOUNDS[1]]
     rows = {name: {column: _middle(found[name], column) for column in COLUMNS} for name in order}
@@ -83,13 +86,13 @@ def posed(path: Path, frames: np.ndarray, marks: np.ndarray, wave: np.ndarray) -
     yield from mover.render(portrait, mover.motion(portrait, spoken(path, wave), pose=pose, anchor=0, emphasis=1.0))
 
 
-def row_of(made: np.ndarray, real: np.ndarray, seen: Seen, target: Seen, wave: np.ndarray) -> dict[str, float]:
+def row_of(made: np.ndarray, real: np.ndarray, seen: Seen, target: Seen, heard: Heard) -> dict[str, float]:
     """One clip's numbers: frames uint8 RGB [T, H, W, 3] against the real ones; the first, which engines are given, is left out."""
     from skimage.metrics import structural_similarity
 
     square = face_square(_marks(target)[0])
     shown, wanted = (np.stack([cut(frame, square, SIZE) for frame in video]) for video in (made[1:], real[1:]))
-    score = seen.score(wave)
+    score = seen.score(heard)
     lips = _lips(seen, square) - _lips(target, square)
     return {
         "psnr": psnr(shown, wanted) if made is not real else float("nan"),

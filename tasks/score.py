@@ -28,7 +28,7 @@ from models.syncnet.scorer import CHUNK, SHORTEST, SyncScorer, unscorable
 from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, SyncScore
 from tasks.dubbing.tracks import Face, TrackFile
 from tasks.dubbing.tracks import follow as follow_faces
-from tasks.gating.source import Source, Watched, with_features
+from tasks.gating.source import Source, with_features
 from tasks.speech.activity import voice_activity
 
 SIDE = 400  # pixels of the longer side that landmarks are looked for at
@@ -104,15 +104,7 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave,
     present: list[bool] = []
     video = Samples(np.float32, (part.ravel() for part in scorer.seen(mouths(present))))
     give_back()  # what pictures and their networks took
-    return score_embedded(video, np.array(present, bool), wave, voice, watcher, source)
-
-
-def score_embedded(video: Wave, seen: np.ndarray, wave: Wave, voice: np.ndarray, watcher: Watched, source: Source | None = None) -> SyncScore:
-    """Sync score and features of embeddings [T - 4, E], flat where they lie in a file, and a wave with its voice activity [rows].
-
-    seen: bool [T], which frames show the face.
-    """
-    scorer = SyncScorer.load()
+    seen = np.array(present, bool)
     if not seen.any():
         return unscorable("no face is seen", scorer.version)
     if len(seen) < SHORTEST:

@@ -24,7 +24,7 @@ def features_of(rows: np.ndarray, spoken: np.ndarray | None) -> dict[str, float]
         "flicker": flicker(column["lower_change"], column["upper_change"]),
         "seam": _median(column["seam"]),
     }
-    if spoken is not None:
+    if spoken is not None and len(rows):
         moved = lip_speed(column["opening"], column["width"])
         found |= {"silent_motion": silent_motion(moved, spoken), "spoken_motion": spoken_motion(moved, spoken)}
     return {name: value for name, value in found.items() if np.isfinite(value)}

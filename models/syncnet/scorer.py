@@ -87,7 +87,13 @@ class SyncScorer:
         count, least = frames - FRAMES + 1, SHORTEST - FRAMES + 1
         if count < least:
             return unscorable("shorter than a second", self.version)
-        curve = self._curve(video, wave, frames)
+        return self.score_curve(self._curve(video, wave, frames), present=present, spoken=spoken)
+
+    def score_curve(self, curve: Curve, *, present: np.ndarray | None = None, spoken: np.ndarray | None = None) -> SyncScore:
+        """The score of a distance curve, some of whose windows say nothing (`score_embeddings`), which become NaN in it."""
+        count, least = len(curve.distances), SHORTEST - FRAMES + 1
+        if count < least:
+            return unscorable("shorter than a second", self.version)
         whole = np.ones(count, bool) if present is None else _whole(present, count)
         if whole.sum() < least:
             return unscorable("a face is seen for less than a second", self.version)

@@ -19,10 +19,9 @@ from infra.settings import get_settings
 from models.corpus import clips_of, read_clip
 from models.quality.watch import Watcher
 from models.types import FRAME_RATE
-from tasks.gating.seen import Seen, see
+from tasks.gating.seen import Heard, Seen, hear, see
 from tasks.gating.source import Source
 from tasks.gating.spoilt import blurred, chattering, edged, flickering, frozen
-from tasks.score import spoken_frames, voice_in
 
 Half = Literal["set", "measure"]
 FAULTY = 13  # clips of each speaker that are looked at with faults, too
@@ -31,14 +30,16 @@ FAULTS = ("frozen mouth", "chattering in silence", "blurred mouth")  # those tha
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip in sync: its sound float32 [samples] at 16 kHz, its face as delivered, what it was made from; `spoilt`: the face with each
-    fault; `rows`: with faults of the picture that the tracker need not see, watch.py's numbers [T, 7]. split: as in models/corpus.py.
+    """A clip in sync: its sound, its face as delivered, and what it was made from.
+
+    split: as in models/corpus.py. spoilt: the face with each fault. rows: watch.py's numbers [T, 7] of it with faults of the picture that
+    the tracker need not see.
     """
 
     split: str
     speaker: str
     name: str
-    wave: np.ndarray
+    heard: Heard
     seen: Seen
     source: Source
     spoilt: dict[str, Seen] = field(default_factory=dict)
@@ -85,11 +86,10 @@ def look_at(path: Path, faults: Sequence[str] = FAULTS) -> Clip | None:
     cv2.setNumThreads(1)
     frames, sound = read_clip(path)
     wave = sound.astype(np.float32) / 32768
-    voice = voice_in(wave)
-    seen = see(delivered(iter(frames)))
-    if isinstance(voice, str) or not seen.present.all():
+    heard, seen = hear(wave, len(frames)), see(delivered(iter(frames)))
+    if not heard.spoken.any() or not seen.present.all():
         return None
-    marks, spoken = seen.marks, spoken_frames(voice, len(frames))
+    marks, spoken = seen.marks, heard.spoken
     made: dict[str, Callable[[], Iterator[np.ndarray]]] = {
         "frozen mouth": lambda: frozen(frames, marks),
         "chattering in silence": lambda: chattering(frames, marks, spoken),
@@ -97,13 +97,13 @@ def look_at(path: Path, faults: Sequence[str] = FAULTS) -> Clip | None:
     }
     spoilt = {fault: see(delivered(made[fault]())) for fault in faults}
     rows = {"flickering": rows_of(flickering(frames, marks), marks), "hard edge": rows_of(edged(frames, marks), marks)} if faults else {}
-    return Clip(split_of(path), path.parent.name, path.stem, wave, seen, source_of(frames, marks, wave), spoilt, rows)
+    return Clip(split_of(path), path.parent.name, path.stem, heard, seen, source_of(frames, marks, heard), spoilt, rows)
 
 
-def source_of(frames: np.ndarray, marks: Sequence[np.ndarray | None], wave: np.ndarray) -> Source:
+def source_of(frames: np.ndarray, marks: Sequence[np.ndarray | None], heard: Heard) -> Source:
     """A clip as the source of takes, by landmarks that are known."""
     original = see(iter(frames), marks)
-    return Source.of(original.score(wave), original)
+    return Source.of(original.score(heard), original)
 
 
 def split_of(path: Path) -> str:

@@ -17,7 +17,7 @@ from models.types import SyncScore
 from tasks.gating.clips import FAULTS, Clip, first_of, halves, looked_at
 from tasks.gating.limits import FEWEST, Values, limit_of, measured
 from tasks.gating.rendered import rendered
-from tasks.gating.seen import join
+from tasks.gating.seen import join, join_heard
 
 ENGINES = ("lipmemory", "avct")
 RENDERED = 4  # s1's clips that each engine renders, and every other speaker's
@@ -55,11 +55,11 @@ def pairs_of(clips: Sequence[Clip], count: int = 2) -> Iterator[Clip]:
 
 def joined(few: Sequence[Clip]) -> Clip:
     """Clips of one speaker one after another, against the source of the first; its confidence is the mean of theirs."""
-    wave = np.concatenate([clip.wave for clip in few])
+    heard = join_heard([clip.heard for clip in few], sum(clip.seen.frames for clip in few))
     source = replace(few[0].source, confidence=float(np.mean([clip.source.confidence for clip in few])))
     spoilt = {fault: join([clip.spoilt[fault] for clip in few]) for fault in few[0].spoilt if all(fault in clip.spoilt for clip in few)}
     name = " ".join(clip.name for clip in few)
-    return Clip(few[0].split, few[0].speaker, name, wave, join([clip.seen for clip in few]), source, spoilt)
+    return Clip(few[0].split, few[0].speaker, name, heard, join([clip.seen for clip in few]), source, spoilt)
 
 
 def limits_of(faces: Faces) -> tuple[dict[str, float], dict[str, Any]]:
@@ -80,8 +80,8 @@ def limits_of(faces: Faces) -> tuple[dict[str, float], dict[str, Any]]:
 def good_values(faces: Faces) -> dict[str, dict[str, list[float]]]:
     """By feature and kind of good take, the values."""
     takes = {"real": faces.real, **faces.rendered}
-    scores = {kind: [clip.seen.score(clip.wave, clip.source) for clip in clips] for kind, clips in takes.items()}
-    scores["real joined"] = [clip.seen.score(clip.wave, clip.source) for clip in pairs_of(faces.real)]
+    scores = {kind: [clip.seen.score(clip.heard, clip.source) for clip in clips] for kind, clips in takes.items()}
+    scores["real joined"] = [clip.seen.score(clip.heard, clip.source) for clip in pairs_of(faces.real)]
     return {name: {kind: _known(scored, name) for kind, scored in scores.items()} for name in FEATURES}
 
 
@@ -90,7 +90,7 @@ def faulty_values(faces: Faces) -> dict[str, Values]:
     real = faces.real
     made: dict[str, Callable[[Clip, int], dict[str, float]]] = {
         "another face": lambda clip, at: _unlike(clip, _another(real, at)),
-        "other speech": lambda clip, at: clip.seen.score(_fitting(_other(real, at).wave, clip.wave), clip.source).features,
+        "other speech": lambda clip, at: clip.seen.score(join_heard([_other(real, at).heard], clip.seen.frames), clip.source).features,
         "flickering": lambda clip, _: _watched(clip, "flickering"),
         "hard edge": lambda clip, _: _watched(clip, "hard edge"),
         **{fault: functools.partial(_spoilt, fault) for fault in FAULTS},
@@ -104,7 +104,7 @@ def _known(scores: Sequence[SyncScore], name: str) -> list[float]:
 
 
 def _spoilt(fault: str, clip: Clip, _: int) -> dict[str, float]:
-    return clip.spoilt[fault].score(clip.wave, clip.source).features
+    return clip.spoilt[fault].score(clip.heard, clip.source).features
 
 
 def _watched(clip: Clip, fault: str) -> dict[str, float]:
@@ -125,8 +125,3 @@ def _another(clips: Sequence[Clip], at: int) -> Clip | None:
 def _other(clips: Sequence[Clip], at: int) -> Clip:
     """A clip of another sentence."""
     return clips[(at + 1) % len(clips)]
-
-
-def _fitting(wave: np.ndarray, like: np.ndarray) -> np.ndarray:
-    return np.resize(wave, len(like))
-

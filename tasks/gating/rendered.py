@@ -16,7 +16,7 @@ from models.lipmemory.engine import tracked
 from models.types import SAMPLE_RATE, Portrait, Speech
 from tasks.engines import engine
 from tasks.gating.clips import Clip, delivered, split_of
-from tasks.gating.seen import see
+from tasks.gating.seen import hear, see
 from tasks.gating.source import Source
 from tasks.speech import from_recording
 from tasks.speech.activity import voice_activity
@@ -29,14 +29,14 @@ def rendered(path: Path, name: str, preset: str = "compact") -> Clip:
     """A held-out clip as an engine makes it. Raises ValueError, WeightsError for an engine that does not exist."""
     frames, sound = read_clip(path)
     wave = sound.astype(np.float32) / 32768
-    original = see(frames)
+    heard, original = hear(wave, len(frames)), see(frames)
     marks = np.stack([here for here in original.marks if here is not None])  # held-out clips show their face throughout
     if name in REDUBS:
-        made, source = redrawn(frames, marks, wave, name, preset), Source.of(original.score(wave), original)
+        made, source = redrawn(frames, marks, wave, name, preset), Source.of(original.score(heard), original)
     else:
         portrait = Portrait(frames[0], marks[0])
         made, source = moved(path, portrait, wave, name, preset), Source.still(portrait)
-    return Clip(split_of(path), path.parent.name, path.stem, wave, see(delivered(made)), source)
+    return Clip(split_of(path), path.parent.name, path.stem, heard, see(delivered(made)), source)
 
 
 def redrawn(frames: np.ndarray, marks: np.ndarray, wave: np.ndarray, name: str, preset: str = "compact") -> Iterator[np.ndarray]:

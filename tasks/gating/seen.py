@@ -11,10 +11,27 @@ from models.faces.mesh import FaceMesh
 from models.quality.coherence import Opinion
 from models.quality.watch import Watcher
 from models.syncnet.network import FRAMES
+from models.syncnet.protocol import curve_of
 from models.syncnet.scorer import SyncScorer, unscorable
-from models.types import FRAME_RATE, SAMPLE_RATE, SyncScore
-from tasks.gating.source import Source
-from tasks.score import follow, landmarks_in, score_embedded, voice_in, watched
+from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, SyncScore
+from tasks.gating.source import Source, with_features
+from tasks.gating.spoilt import shifted
+from tasks.score import LEAST_SPEECH, follow, landmarks_in, spoken_frames, voice_in, watched
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A sound float32 [samples] at 16 kHz as the scorer hears it: embeddings [T - 4, E], and which frames [T] hold a voice."""
+
+    wave: np.ndarray
+    audio: np.ndarray
+    spoken: np.ndarray
+
+    def later(self, frames: int) -> "Heard":
+        """It coming so many frames later, earlier where that is negative; what comes in at the other end is unknown, and silent."""
+        spoken = np.roll(self.spoken, frames)
+        spoken[:frames] = spoken[frames or len(spoken) :] = False
+        return Heard(shifted(self.wave, frames), _moved(self.audio, frames), spoken)
 
 
 @dataclass(frozen=True)
@@ -36,12 +53,26 @@ class Seen:
         """How many frames it has."""
         return len(self.present)
 
-    def score(self, wave: np.ndarray, source: Source | None = None) -> SyncScore:
-        """Its score and features with a sound float32 [samples] at 16 kHz."""
-        voice = voice_in(wave)
-        if isinstance(voice, str):
-            return unscorable(voice, SyncScorer.load().version)
-        return score_embedded(self.video, self.present, wave, voice, self, source)
+    def score(self, heard: Heard, source: Source | None = None) -> SyncScore:
+        """Its score and features with a sound of as many frames."""
+        scorer = SyncScorer.load()
+        if heard.spoken.sum() * 4 < LEAST_SPEECH * ROW_RATE:
+            return unscorable("no speech is heard", scorer.version)
+        score = scorer.score_curve(curve_of(self.video, heard.audio), present=self.present, spoken=heard.spoken)
+        return with_features(score, self, heard.wave, heard.spoken, source)
+
+
+def hear(wave: np.ndarray, frames: int) -> Heard:
+    """Listen to a sound float32 [samples] at 16 kHz for so many frames; what cannot be scored has no voice."""
+    voice = voice_in(wave)
+    spoken = np.zeros(frames, bool) if isinstance(voice, str) else spoken_frames(voice, frames)
+    return Heard(wave, SyncScorer.load().hear(wave, frames), spoken)
+
+
+def _moved(rows: np.ndarray, by: int) -> np.ndarray:
+    made = np.full_like(rows, np.nan)
+    made[max(0, by) : len(rows) + min(0, by)] = rows[max(0, -by) : len(rows) - max(0, by)]
+    return made
 
 
 def see(frames: Iterable[np.ndarray], known: Sequence[np.ndarray | None] | None = None) -> Seen:
@@ -57,6 +88,17 @@ def see(frames: Iterable[np.ndarray], known: Sequence[np.ndarray | None] | None 
     with FaceMesh(video=True) as mesh:
         video = SyncScorer.load().see(follow(watched(frames, look, watcher), present))
     return Seen(video, np.array(present, bool), watcher.rows, watcher.likeness, tuple(marks), watcher.opinion)
+
+
+def join_heard(clips: Sequence[Heard], frames: int) -> Heard:
+    """Sounds one after another, from the first again where they end too early, cut to so many frames."""
+    parts: list[Heard] = []
+    while sum(len(part.spoken) for part in parts) < frames:
+        parts.append(clips[len(parts) % len(clips)])
+    gap = np.full((FRAMES - 1, parts[0].audio.shape[1]), np.nan, np.float32)
+    audio = np.concatenate([piece for number, part in enumerate(parts) for piece in ([gap, part.audio] if number else [part.audio])])
+    wave, spoken = np.concatenate([part.wave for part in parts]), np.concatenate([part.spoken for part in parts])
+    return Heard(wave[: frames * SAMPLE_RATE // FRAME_RATE], audio[: frames - FRAMES + 1], spoken[:frames])
 
 
 def join(clips: Sequence[Seen]) -> Seen:
