@@ -41,7 +41,10 @@ ARMS = {
     "both_dv": replace(PLAIN, information="donsker_varadhan", attention=True),
     "both_symmetric": replace(PLAIN, information=INFORMED, attention=True, symmetric=True),
 }
-COMPARED = ("psnr_gain_db", "mouth_psnr_gain_db", "ssim", "lmd", "confidence", "made_nats")
+OWN = ("psnr_gain_db", "mouth_psnr_gain_db", "ssim", "lmd", "confidence", "made_nats")  # of held-out clips
+OTHERS = ("lmd", "confidence")  # of clips of people that nothing learned from
+COMPARED = (*OWN, *(f"unseen_{name}" for name in OTHERS))
+EVERY = 3  # of the other people's clips one is taken
 PAIRS = (
     ("attention", "baseline"), ("information", "baseline"), ("both", "baseline"), ("both", "attention"), ("both", "information"),
     ("both", "both_dv"), ("both", "both_symmetric"),
@@ -99,13 +102,15 @@ def gained(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 def _seed(seed: int, grid: Path, cache: Path, out: Path, plan: Plan) -> list[dict[str, Any]]:
     """One seed's figures of every arm."""
     torch.set_num_threads(1)
-    clips, also = spread(clips_of(grid)["validation"], plan.measured), coherence_of(Estimator.load())
+    found, also = clips_of(grid), coherence_of(Estimator.load())
+    clips, others = spread(found["validation"], plan.measured), found["unseen"][::EVERY]
     start = begun(cache, out, seed, plan)
     rows = []
-    for name in plan.arms:
-        engine = CoherenceEngine(learned(name, cache, seed, plan, start).average)
-        found = [redub(path, engine, also=also) for path in clips]
-        rows.append({"variant": name, "seed": seed} | {figure: round(mean(found, figure), 4) for figure in COMPARED})
+    for arm in plan.arms:
+        engine = CoherenceEngine(learned(arm, cache, seed, plan, start).average)
+        own, unseen = ([redub(path, engine, also=also) for path in paths] for paths in (clips, others))
+        row = {name: mean(own, name) for name in OWN} | {f"unseen_{name}": mean(unseen, name) for name in OTHERS}
+        rows.append({"variant": arm, "seed": seed} | {figure: round(value, 4) for figure, value in row.items()})
     return rows
 
 
