@@ -1,7 +1,7 @@
 """What lipmemory's memory and its visual-visual sync loss are good for: `dubwright evaluate lipmemory --ablation`.
 
 Three ways to learn to hear: whole, without the memory, and without the visual-visual sync loss. All begin from the shipped weights' eyes
-and hand (identity encoder and decoder), for those take hours, and from one lip encoder a seed, which has learned by itself to read mouths'
+and hand (identity encoder and decoder), which take hours and stay as they are, and from one lip encoder a seed, which has learned by itself to read mouths'
 shapes: memory and loss are made of what it sees, and one that knows nothing of lips teaches nothing. Ears and memory begin anew, from
 the same seeds, and see the same runs of five frames for as many steps, by both paths, under the published losses and weights alone: no
 landmarks, no sync expert (it does not ship), no judge. What is compared are held-out clips, re-dubbed by the engine.
@@ -52,6 +52,16 @@ class Learner(Renderer):
     """The renderer in training, by runs of five alone: both losses in question need them."""
 
     ends, squared = (0.0, 0.0), 1.0
+
+    def rest(self) -> None:
+        """Eyes and hand stay as they shipped, norms and all: two clips a step are too few to take means of."""
+        for part in (self.model.identity, self.model.decoder):
+            part.eval().requires_grad_(False)
+
+    def fill(self, batches: int = 4) -> None:
+        """As the renderer, at rest afterwards."""
+        super().fill(batches)
+        self.rest()
 
     def draw(self, seed: int, ranks: Ranks) -> tuple[torch.Tensor, ...]:
         """Runs of five."""
@@ -150,6 +160,7 @@ def learned(name: str, cache: Path, seed: int, plan: Plan, eyes: dict[str, torch
     """A variant after its steps; eyes: the lip encoder's state that it begins with."""
     part, ranks = begun(name, cache, seed, plan), Ranks()
     part.lip.load_state_dict(eyes)
+    part.rest()
     for step in range(plan.steps):
         chance = seed_of(seed, step)
         torch.manual_seed(chance)
