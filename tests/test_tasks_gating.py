@@ -110,7 +110,7 @@ def test_too_few_clips_are_refused_before_any_is_looked_at(tmp_path: Path) -> No
 
 def test_shipped_limits_name_features_and_how_often_they_are_wrong() -> None:
     shipped = load_thresholds()
-    assert {"silent_motion", "spoken_motion", "sharpness", "flicker", "seam", "likeness"} <= shipped.limits.keys() <= FEATURES.keys()
+    assert {"silent_motion", "spoken_motion", "sharpness", "flicker", "seam_added", "likeness"} <= shipped.limits.keys() <= FEATURES.keys()
     for name in shipped.limits:
         rates = shipped.measured["features"][name]
         assert rates["flagged_real"]["rate"] <= 0.1 and rates["flagged_real"]["low"] <= rates["flagged_real"]["rate"] <= rates["flagged_real"]["high"]
