@@ -89,7 +89,7 @@ def found(scene: Scene) -> dict[str, dict[str, float]]:
         "frozen mouth": frozen(scene.frames, scene.marks),
         "chattering in silence": chattering(scene.frames, scene.marks, SPOKEN),
         "blurred mouth": blurred(scene.frames, scene.marks),
-        "flickering": flickering(scene.frames, scene.marks, 28.0),  # the scene has grain
+        "flickering": flickering(scene.frames, scene.marks, 20.0),  # the scene has grain
         "hard edge": edged(scene.frames, scene.marks),
     }
     seen = {fault: watch(frames) for fault, frames in takes.items()}

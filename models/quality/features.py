@@ -24,7 +24,7 @@ def features_of(rows: np.ndarray, spoken: np.ndarray | None) -> dict[str, float]
         "flicker": flicker(column["lower_change"], column["upper_change"]),
         "seam": _median(column["seam"]),
     }
-    if spoken is not None and len(rows):
+    if spoken is not None and len(rows) and len(spoken):
         moved = lip_speed(column["opening"], column["width"])
         found |= {"silent_motion": silent_motion(moved, spoken), "spoken_motion": spoken_motion(moved, spoken)}
     return {name: value for name, value in found.items() if np.isfinite(value)}
@@ -43,9 +43,14 @@ def silent_motion(moved: np.ndarray, spoken: np.ndarray) -> float:
     speech, the largest median of `lip_speed`; runs overlap by half. A mouth that opens once for breath moves in few frames of a run.
     NaN where there is no such run.
     """
-    quiet = ~(np.convolve(spoken[: len(moved)].astype(int), np.ones(2 * AWAY + 1, int), "same") > 0) & np.isfinite(moved)
+    quiet = ~near(spoken[: len(moved)]) & np.isfinite(moved)
     found = [np.median(moved[at : at + QUIET]) for at in _runs(quiet, QUIET)]
     return float(max(found)) if found else np.nan
+
+
+def near(spoken: np.ndarray) -> np.ndarray:
+    """Which frames [T] are within AWAY frames of speech."""
+    return np.convolve(spoken.astype(int), np.ones(2 * AWAY + 1, int))[AWAY : AWAY + len(spoken)] > 0
 
 
 def spoken_motion(moved: np.ndarray, spoken: np.ndarray) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from models.faces.crop import face_square
 from models.lipmemory.align import rigid, similarity
 from models.lipmemory.compose import Region, lower_face
-from models.quality.features import AWAY
+from models.quality.features import near
 from models.types import FRAME_RATE, SAMPLE_RATE
 
 SHIFTS = (-8, -7, -6, -5, -4, -3, 3, 4, 5, 6, 7, 8)  # frames
@@ -38,7 +38,7 @@ def chattering(frames: np.ndarray, marks: Marks, spoken: np.ndarray) -> Iterator
     """Frames whose mouths go on in silence as they do in speech. spoken: bool [T], True where a voice speaks; it must somewhere."""
     talking = np.flatnonzero(spoken)
     talking = np.concatenate([talking, talking[::-1]])  # to and fro, so that no frame jumps
-    quiet = ~(np.convolve(spoken.astype(int), np.ones(2 * AWAY + 1, int), "same") > 0)
+    quiet = ~near(spoken)
     for at, (frame, here) in enumerate(zip(frames, marks, strict=True)):
         donor = int(talking[at % len(talking)])
         there = marks[donor]
