@@ -1,6 +1,6 @@
 """The command `dubwright`: its verbs, each a thin door to flows and tasks. Heavy imports happen inside the verbs.
 
-Exit codes: 0 done; 1 a fault of the program; 2 a fault in what was given; 3 the batch ended, but some jobs failed, were flagged or rejected;
+Exit codes: 0 done; 1 a fault of the program; 2 a fault in what was given; 3 some jobs failed, were flagged, rejected or cancelled, or wait;
 4 an outage or something not installed; 130 interrupted.
 """
 
@@ -13,7 +13,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from console import EXIT_JOBS, Bars, Voice, clock, quiet_native_code, summary, tell_outcome, tell_pending, tell_tracks, tree_lines
+import cli_operate
+from console import (
+    EXIT_JOBS,
+    Bars,
+    Voice,
+    clock,
+    live_words,
+    quiet_native_code,
+    summary,
+    tell_outcome,
+    tell_pending,
+    tell_tracks,
+    tree_lines,
+    waits_words,
+)
 
 if TYPE_CHECKING:
     from infra.settings import Settings
@@ -106,7 +120,7 @@ def run(
     output: Annotated[str, typer.Option(help="Put deliveries here instead of where the manifest says.")] = "",
     name: Annotated[str, typer.Option(help="Name of the batch, instead of the manifest's.")] = "",
     pool: Annotated[str, typer.Option(help="Send the work to this Prefect work pool.")] = "",
-    retry: Annotated[bool, typer.Option("--retry", help="Judge flagged jobs anew, too.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Judge flagged jobs anew and make cancelled ones, too.")] = False,
     as_json: Json = False,
 ) -> int:
     """Plan, render, gate and deliver a manifest. Safe to repeat: what is delivered is not made again."""
@@ -125,7 +139,7 @@ def _run(path: str | Path, output: str, name: str, pool: str, retry: bool, voice
     tree = summary(done)
     voice.result(tree)
     tell_outcome(tree, voice)
-    return EXIT_JOBS if any(tree["counts"].get(state) for state in ("failed", "flagged", "rejected")) else 0
+    return EXIT_JOBS if set(tree["counts"]) - {"delivered"} else 0
 
 
 @app.command()
@@ -173,25 +187,33 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     from db.session import open_database
 
     database = open_database(settings)
+    from db import operations
     from db.reviews import agreed_words, agreement
+    from tasks.costs import costs_of, costs_words
 
     if not batch:
-        rows, people = queries.batches(database), agreement(database)
-        voice.result({"batches": rows, "agreement": people})
-        voice.table("", ["batch", "name", "jobs", "output"], [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), r["output"]] for r in rows])
+        rows, people, live = queries.batches(database), agreement(database), operations.live(database)
+        rows = [row | ({"live": live[row["batch"]]} if row["batch"] in live else {}) for row in rows]
+        spent = costs_of(database, [row["batch"] for row in rows], settings)
+        voice.result({"batches": rows, "agreement": people, "control": operations.service_control(database), "costs": spent})
+        cells = [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), live_words(r.get("live")), r["output"]] for r in rows]
+        voice.table("", ["batch", "name", "jobs", "now", "output"], cells)
         if not rows:
             voice.plain("no batch yet; next: dubwright demo")
-        if people["reviews"]:
-            voice.plain(agreed_words(people))
+        for line in filter(None, (agreed_words(people) if people["reviews"] else "", costs_words(spent))):
+            voice.plain(line)
         return
     from flows.run import find
 
     told = queries.report(database, find(database, batch))
-    jobs = [{name: job[name] for name in ("job", "title", "locale", "state", "attempts", "error")} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
-    voice.result({"batch": told["batch"], "name": told["name"], "output": told["output"], "jobs": jobs, "agreement": told["agreement"]})
-    voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or (j["error"] or {}).get("message", "")] for j in jobs])
-    if told["agreement"]["reviews"]:
-        voice.plain(agreed_words(told["agreement"]))
+    live, spent = operations.live(database, told["batch"]), costs_of(database, [told["batch"]], settings)
+    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "error")
+    jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
+    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent})
+    cells = [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or waits_words(j) + (j["error"] or {}).get("message", "")] for j in jobs]
+    voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], cells)
+    for line in filter(None, (live_words(live[told["batch"]]), agreed_words(told["agreement"]), costs_words(spent))):
+        voice.plain(line)
 
 
 @app.command()
@@ -547,6 +569,9 @@ def bench(
     if "note" in tree:
         voice.plain(tree["note"])
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in tree["figures"].items()])
+
+
+cli_operate.add(app, verb, _settings)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EXIT_FAULT, EXIT_JOBS, EXIT_OUTAGE = 2, 3, 4
 OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.")
-MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": "[red]⚑[/]", "failed": "[red]✘[/]"}
+MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": "[red]⚑[/]", "failed": "[red]✘[/]", "cancelled": "[dim]✘[/]"}
 
 
 def quiet_native_code(log: Path) -> None:
@@ -126,7 +126,7 @@ class Bars:
         """A stage went on, or a job ended."""
         if step.state:
             self.voice.say(f"{MARKS.get(step.state, '·')} {step.job}  {step.state}")
-            self.progress.advance(self.batch)
+            self.progress.advance(self.batch, 0 if step.state == "queued" else 1)
             return
         self.progress.update(self.stage, description=f"{step.job}  {step.stage}", completed=step.done, total=step.total or None)
 
@@ -139,6 +139,24 @@ class Bars:
 def shortened(text: str, most: int = 100) -> str:
     """A text that fits a table's cell; the report holds the whole."""
     return text if len(text) <= most else f"{text[:most].rstrip()} ..."
+
+
+def live_words(live: dict[str, Any] | None) -> str:
+    """How a batch stands right now, in a line; nothing where there is nothing to say."""
+    if not live:
+        return ""
+    words = [live["control"]] if live["control"] != "open" else []
+    words += [f"priority {live['priority']}"] if live["priority"] else []
+    if live["leases"]:
+        lapsed = f", {live['lapsed']} of dead workers" if live["lapsed"] else ""
+        words.append(f"{live['leases']} running{lapsed}, the oldest for {clock(live['oldest_lease'])}")
+    words += [f"{live['deferred']} waiting after a fault, the first until {live['next_try'][:19]}"] if live["deferred"] else []
+    return "; ".join(words)
+
+
+def waits_words(job: dict[str, Any]) -> str:
+    """Until when a job waits after a fault, as the beginning of a line."""
+    return f"waits until {job['not_before'][:19]}: " if job["state"] == "queued" and job["not_before"] else ""
 
 
 def clock(seconds: float) -> str:

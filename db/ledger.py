@@ -9,18 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db import tables as t
+from db import workers
 from db.session import Database
 from infra.errors import StaleToken
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """One job of a submission: its content key, name, engine, and everything its stages need."""
+    """One job of a submission: its content key, name, engine, and everything its stages need; a higher priority is leased first."""
 
     key: str
     title: str
@@ -28,6 +29,7 @@ class JobSpec:
     engine: str
     preset: str
     spec: dict[str, Any]
+    priority: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class VerdictRecord:
 def submit(database: Database, key: str, name: str, output: str, jobs: list[JobSpec], ladder: dict[str, Any] | None = None) -> Submitted:
     """Enter a batch, once: the same key from any number of clients at once gives one batch.
 
-    ladder: how far its jobs may climb; of a batch that is there, the newest submission's holds.
+    ladder: how far its jobs may climb; of a batch that is there, the newest submission's holds, and so do its jobs' priorities.
     """
     limits = ladder or {}
     with database.begin() as session:
@@ -110,9 +112,10 @@ def submit(database: Database, key: str, name: str, output: str, jobs: list[JobS
             if batch.ladder != limits:
                 batch.ladder = limits
                 _event(session, batch.id, None, "ladder", limits)
+            _priorities(session, batch.id, {(job.title, job.locale): job.priority for job in jobs})
             return Submitted(batch.id, False)
         rows = [
-            {"batch_id": row, "position": i, "key": j.key, "title": j.title, "locale": j.locale, "engine": j.engine, "preset": j.preset, "spec": j.spec}
+            {"batch_id": row, "position": i, **{name: getattr(j, name) for name in ("key", "title", "locale", "engine", "preset", "spec", "priority")}}
             for i, j in enumerate(jobs)
         ]
         if rows:
@@ -121,59 +124,63 @@ def submit(database: Database, key: str, name: str, output: str, jobs: list[JobS
         return Submitted(row, True)
 
 
+def _priorities(session: Session, batch_id: int, wanted: dict[tuple[str, str], int]) -> None:
+    for job_id, title, locale, priority in session.execute(select(t.Job.id, t.Job.title, t.Job.locale, t.Job.priority).where(t.Job.batch_id == batch_id)).all():
+        if wanted.get((title, locale), priority) != priority:
+            session.execute(update(t.Job).where(t.Job.id == job_id).values(priority=wanted[title, locale]))
+            _event(session, batch_id, job_id, "priority", {"priority": wanted[title, locale]})
+
+
 def retry(database: Database, batch_id: int, states: tuple[str, ...] = ("failed", "flagged")) -> int:
     """Queue again the jobs of a batch that ended in `states`; returns how many."""
     with database.begin() as session:
         found = session.execute(
-            update(t.Job).where(t.Job.batch_id == batch_id, t.Job.state.in_(states)).values(state="queued", attempts=0, error=None, updated_at=func.now()).returning(t.Job.id),
+            update(t.Job)
+            .where(t.Job.batch_id == batch_id, t.Job.state.in_(states))
+            .values(state="queued", attempts=0, outages=0, error=None, updated_at=func.now())
+            .returning(t.Job.id),
         ).scalars().all()
         for job_id in found:
             _event(session, batch_id, job_id, "queued again", {})
         return len(found)
 
 
-def lease(database: Database, batch_id: int, worker: str, seconds: int, max_attempts: int = 3, only: list[int] | None = None) -> Lease | None:
-    """Take the next job that waits, or whose worker's lease has run out; None when there is none.
+def lease(
+    database: Database, batch_id: int | None, worker: str, seconds: int, max_attempts: int = 3, only: list[int] | None = None, backoff: float = 0.0
+) -> Lease | None:
+    """Take the next job that may be worked on, of a batch or of all; None when there is none.
 
-    A job whose workers died `max_attempts` times is set aside as failed.
+    The order is priority, then age. A job whose lease ran out is queued again and, from its second dead worker on, waits
+    (db/workers.py); one whose workers died `max_attempts` times is set aside as failed. Paused and draining batches give none.
     """
     with database.begin() as session:
-        while True:
-            query = (
-                select(t.Job)
-                .where(t.Job.batch_id == batch_id)
-                .where((t.Job.state == "queued") | ((t.Job.state == "running") & (t.Job.lease_expires < func.now())))
-                .order_by(t.Job.position)
-                .limit(1)
-                .with_for_update(skip_locked=True)
-            )
-            if only is not None:
-                query = query.where(t.Job.id.in_(only))
-            job = session.execute(query).scalar_one_or_none()
-            if job is None:
-                return None
+        workers.expire(session, batch_id, max_attempts, backoff)
+        query = workers.ordered(select(t.Job).where(workers.free()), batch_id).limit(1).with_for_update(skip_locked=True, of=t.Job)
+        if only is not None:
+            query = query.where(t.Job.id.in_(only))
+        while (job := session.execute(query).scalar_one_or_none()) is not None:
             if job.attempts >= max_attempts:
-                job.state, job.lease_expires, job.worker = "failed", None, None
-                job.error = {
-                    "code": "job.poison",
-                    "message": f"its worker died {job.attempts} times",
-                    "next_step": "Look at the worker's log; `dubwright run --retry` tries the job again.",
-                }
-                _event(session, batch_id, job.id, "set aside", {"attempts": job.attempts})
-                session.flush()
+                _set_aside(session, job)
                 continue
-            reclaimed = job.state == "running"
-            job.state, job.worker = "running", worker
+            reclaimed = job.attempts > 0
+            job.state, job.worker, job.not_before = "running", worker, None
             job.token += 1
             job.attempts += 1
-            job.lease_expires = session.execute(select(_expiry(seconds))).scalar_one()
-            job.updated_at = session.execute(select(func.now())).scalar_one()
-            _event(session, batch_id, job.id, "leased", {"worker": worker, "token": job.token, "reclaimed": reclaimed})
-            return Lease(job.id, batch_id, job.token, job.attempts, job.title, job.locale, job.engine, job.preset, job.key, job.spec)
+            job.lease_expires, job.updated_at = session.execute(select(workers.later(seconds), func.now())).one()
+            _event(session, job.batch_id, job.id, "leased", {"worker": worker, "token": job.token, "reclaimed": reclaimed})
+            return Lease(job.id, job.batch_id, job.token, job.attempts, job.title, job.locale, job.engine, job.preset, job.key, job.spec)
+        return None
 
 
-def _expiry(seconds: int) -> Any:
-    return func.now() + text(f"interval '{int(seconds)} seconds'")
+def _set_aside(session: Session, job: t.Job) -> None:
+    job.error = {
+        "code": "job.poison",
+        "message": f"its worker died {job.attempts} times",
+        "next_step": "Look at the worker's log; `dubwright run --retry` tries the job again.",
+    }
+    job.state, job.not_before = "failed", None
+    _event(session, job.batch_id, job.id, "set aside", {"attempts": job.attempts})
+    session.flush()
 
 
 @contextmanager
@@ -188,7 +195,7 @@ def _holding(database: Database, held: Lease) -> Iterator[tuple[Session, t.Job]]
 def renew(database: Database, held: Lease, seconds: int) -> None:
     """Hold on for longer. Raises StaleToken."""
     with _holding(database, held) as (session, job):
-        job.lease_expires = session.execute(select(_expiry(seconds))).scalar_one()
+        job.lease_expires = session.execute(select(workers.later(seconds))).scalar_one()
 
 
 def record_artifacts(database: Database, held: Lease, rows: list[ArtifactRow]) -> None:
@@ -197,11 +204,17 @@ def record_artifacts(database: Database, held: Lease, rows: list[ArtifactRow]) -
         _artifacts(session, rows)
 
 
-def _artifacts(session: Session, rows: list[ArtifactRow]) -> None:
+def _artifacts(session: Session, rows: list[ArtifactRow]) -> bool:
+    """Whether one of them had been marked for removal (db/retention.py): it stays from now on, and its object may be gone."""
+    revived = False
     for row in rows:
-        session.execute(insert(t.Artifact).values(sha256=row.sha256, kind=row.kind, size=row.size, key=row.key).on_conflict_do_nothing())
+        known = {"sha256": row.sha256, "kind": row.kind, "size": row.size, "key": row.key}
+        session.execute(insert(t.Artifact).values(**known).on_conflict_do_nothing())
+        back = update(t.Artifact).where(t.Artifact.sha256 == row.sha256, t.Artifact.marked_at.is_not(None)).values(marked_at=None, gone_at=None)
+        revived |= session.execute(back.returning(t.Artifact.sha256)).first() is not None
         for source, role in row.made_from:
             session.execute(insert(t.Edge).values(sha256=row.sha256, source=source, role=role).on_conflict_do_nothing())
+    return revived
 
 
 def find_stage(database: Database, key: str) -> tuple[str, float] | None:
@@ -211,11 +224,12 @@ def find_stage(database: Database, key: str) -> tuple[str, float] | None:
         return None if row is None else (row[0], row[1])
 
 
-def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float) -> None:
-    """Remember what a stage made. Raises StaleToken."""
+def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float) -> bool:
+    """Remember what a stage made; whether its object may have been removed before and must be put again. Raises StaleToken."""
     with _holding(database, held) as (session, _):
-        _artifacts(session, [row])
+        revived = _artifacts(session, [row])
         session.execute(insert(t.StageResult).values(key=key, stage=stage, sha256=row.sha256, seconds=seconds).on_conflict_do_nothing())
+        return revived
 
 
 def record_take(database: Database, held: Lease, take: TakeRecord, verdict: VerdictRecord) -> int:
@@ -312,6 +326,21 @@ def release(database: Database, held: Lease) -> None:
         job.state, job.lease_expires, job.worker = "queued", None, None
         job.attempts -= 1
         _event(session, job.batch_id, job.id, "released", {})
+
+
+def defer(database: Database, held: Lease, error: dict[str, Any], most: int, backoff: float) -> str:
+    """Queue a job again that an outage cut off, after a wait that doubles; the `most`-th such end is `failed`. Returns its state. Raises StaleToken."""
+    with _holding(database, held) as (session, job):
+        job.outages += 1
+        if job.outages >= most:
+            _end(session, job, "failed", error)
+            return "failed"
+        job.attempts -= 1  # its worker lives
+        wait = workers.wait(job.outages, backoff)
+        job.state, job.lease_expires, job.worker, job.error = "queued", None, None, error
+        job.not_before = session.execute(select(workers.later(wait))).scalar_one()
+        _event(session, job.batch_id, job.id, "deferred", {"outages": job.outages, "seconds": wait, "code": error.get("code", "")})
+        return "queued"
 
 
 def _end(session: Session, job: t.Job, state: str, error: dict[str, Any] | None) -> None:

@@ -28,6 +28,7 @@ OPEN = ("flagged", "rejected")  # states in which a decision moves the job
 STEPS = {
     "queued": "It waits to be worked on: `dubwright run` its manifest, then look again.",
     "running": "It is being worked on; look again when it has ended.",
+    "cancelled": "`dubwright run --retry` of its manifest queues it again.",
     "failed": "Mend what its error says and run its manifest again.",
     "delivered": "A delivered job takes --approve and --reject as opinions; for another video run another seed or title.",
 }
@@ -93,7 +94,7 @@ def _move(session: Session, job: t.Job, take: t.Take, decision: str, told: dict[
         }  # fmt: skip
         session.add(t.Event(batch_id=job.batch_id, job_id=job.id, kind="rejected", detail=job.error))
     else:
-        job.state, job.attempts, job.error = "queued", 0, None
+        job.state, job.attempts, job.outages, job.error = "queued", 0, 0, None
     job.updated_at = session.execute(select(func.now())).scalar_one()
 
 

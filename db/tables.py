@@ -20,7 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-JOB_STATES = ("queued", "running", "delivered", "flagged", "rejected", "failed")
+JOB_STATES = ("queued", "running", "delivered", "flagged", "rejected", "failed", "cancelled")
+CONTROLS = ("open", "paused", "draining")
 VERDICTS = ("pass", "flag", "fail", "unscorable")
 DECISIONS = ("approve", "reject", "again")
 
@@ -45,25 +46,47 @@ class Base(DeclarativeBase):
 
 
 class Batch(Base):
-    """One submitted manifest; `key` is the hash of what it asks for. ladder: how far its jobs may climb, where the manifest says."""
+    """One submitted manifest; `key` is the hash of what it asks for.
+
+    ladder: how far its jobs may climb, where the manifest says. control: whether its jobs are leased. priority: before batches of less.
+    """
 
     __tablename__ = "batches"
+    __table_args__ = (CheckConstraint(_one_of("control", CONTROLS), name="control"),)
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
     output: Mapped[str]
     ladder: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    control: Mapped[str] = mapped_column(server_default="open")
+    priority: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Service(Base):
+    """Whether jobs are leased at all: one row, over all batches."""
+
+    __tablename__ = "service"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"), CheckConstraint(_one_of("control", CONTROLS), name="control"))
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    control: Mapped[str] = mapped_column(server_default="open")
+    changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
 class Job(Base):
-    """One output to make. `token` grows with every lease; a write under an older one is refused."""
+    """One output to make. `token` grows with every lease; a write under an older one is refused.
+
+    attempts: leases since it was queued, those given back or ended by an outage left out. outages: how many ended by one. not_before:
+    when a queued job may be leased again.
+    """
 
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("batch_id", "title", "locale"),
         CheckConstraint(_one_of("state", JOB_STATES), name="state"),
         CheckConstraint("(state = 'running') = (lease_expires IS NOT NULL)", name="lease"),
+        CheckConstraint("not_before IS NULL OR state = 'queued'", name="backoff"),
+        CheckConstraint("attempts >= 0 AND outages >= 0", name="tries"),
         Index("ix_jobs_waiting", "batch_id", "position", postgresql_where="state IN ('queued', 'running')"),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -76,7 +99,10 @@ class Job(Base):
     preset: Mapped[str]
     spec: Mapped[dict[str, Any]]
     state: Mapped[str] = mapped_column(server_default="queued")
+    priority: Mapped[int] = mapped_column(Integer, server_default="0")
     attempts: Mapped[int] = mapped_column(Integer, server_default="0")
+    outages: Mapped[int] = mapped_column(Integer, server_default="0")
+    not_before: Mapped[datetime | None]
     token: Mapped[int] = mapped_column(BigInteger, server_default="0")
     worker: Mapped[str | None]
     lease_expires: Mapped[datetime | None]
@@ -85,14 +111,21 @@ class Job(Base):
 
 
 class Artifact(Base):
-    """Immutable bytes in the object store."""
+    """Immutable bytes in the object store. marked_at: nothing may stand on it any more; gone_at: its object was removed, its row tells of it."""
 
     __tablename__ = "artifacts"
-    __table_args__ = (CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"), CheckConstraint("size >= 0", name="size"))
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint("size >= 0", name="size"),
+        CheckConstraint("gone_at IS NULL OR marked_at IS NOT NULL", name="marked_first"),
+        Index("ix_artifacts_marked", "marked_at", postgresql_where="marked_at IS NOT NULL AND gone_at IS NULL"),
+    )
     sha256: Mapped[str] = mapped_column(primary_key=True)
     kind: Mapped[str]
     size: Mapped[int] = mapped_column(BigInteger)
     key: Mapped[str]
+    marked_at: Mapped[datetime | None]
+    gone_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -202,7 +235,7 @@ class StageResult(Base):
     __tablename__ = "stage_results"
     key: Mapped[str] = mapped_column(primary_key=True)
     stage: Mapped[str] = mapped_column(index=True)
-    sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
+    sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"), index=True)
     seconds: Mapped[float] = mapped_column(Float)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 

@@ -1,4 +1,4 @@
-"""Who works on a job, and jobs whose worker on this machine is known to be dead.
+"""Who works on a job, which jobs may be worked on and in what order, and jobs whose worker is dead.
 
 A lease runs out by itself; a worker that died on this very machine need not be waited for. Fencing tokens guard either way.
 """
@@ -7,11 +7,54 @@ import functools
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, text, update
+from sqlalchemy.orm import Session
 
 from db import tables as t
 from db.session import Database
+
+LONGEST_WAIT = 900.0  # seconds
+
+
+def wait(times: int, backoff: float) -> float:
+    """Seconds until a job is tried again that was cut off so many times: `backoff`, doubled each time, a quarter of an hour at most."""
+    return min(backoff * 2 ** max(0, times - 1), LONGEST_WAIT) if times > 0 else 0.0
+
+
+def later(seconds: float) -> Any:
+    """The database's time in so many seconds; its clock alone counts, whatever a worker's says."""
+    return func.now() + text(f"interval '{float(seconds):.3f} seconds'")
+
+
+def free() -> Any:
+    """Whether a job may be leased: it is queued, its wait is over, and nobody paused its batch or all."""
+    stopped = select(t.Service.id).where(t.Service.control != "open").exists()
+    held = select(t.Batch.id).where(t.Batch.control != "open")
+    due = t.Job.not_before.is_(None) | (t.Job.not_before <= func.now())
+    return (t.Job.state == "queued") & due & t.Job.batch_id.not_in(held) & ~stopped
+
+
+def ordered(query: Select[Any], batch_id: int | None) -> Select[Any]:
+    """Jobs of a batch, or of all, in the order that they are leased in: batch's priority, job's priority, age."""
+    if batch_id is not None:
+        return query.where(t.Job.batch_id == batch_id).order_by(t.Job.priority.desc(), t.Job.position)
+    return query.join(t.Batch, t.Batch.id == t.Job.batch_id).order_by(t.Batch.priority.desc(), t.Job.priority.desc(), t.Job.batch_id, t.Job.position)
+
+
+def expire(session: Session, batch_id: int | None, max_attempts: int, backoff: float) -> int:
+    """Queue jobs again whose lease has run out; returns how many. From the second dead worker on a job waits, unless it is to be set aside."""
+    query = select(t.Job).where(t.Job.state == "running", t.Job.lease_expires <= func.now()).with_for_update(skip_locked=True)
+    found = session.execute(query if batch_id is None else query.where(t.Job.batch_id == batch_id)).scalars().all()
+    for job in found:
+        seconds = 0.0 if job.attempts >= max_attempts else wait(job.attempts - 1, backoff)
+        told = {"token": job.token, "worker": job.worker, "attempts": job.attempts, "seconds": seconds}
+        job.state, job.lease_expires, job.worker = "queued", None, None
+        job.not_before = session.execute(select(later(seconds))).scalar_one() if seconds else None
+        session.add(t.Event(batch_id=job.batch_id, job_id=job.id, kind="lease ran out", detail=told))
+    session.flush()
+    return len(found)
 
 
 @functools.cache
@@ -57,10 +100,10 @@ def reclaim(database: Database, batch_id: int) -> int:
 
 
 def waiting(database: Database, batch_id: int) -> list[int]:
-    """Jobs of a batch that wait for a worker, in order: queued, or with a lease that has run out."""
+    """Jobs of a batch that a worker could lease now, in order. Leases that ran out are ended as that happens (`expire`)."""
     with database.begin() as session:
-        free = (t.Job.state == "queued") | ((t.Job.state == "running") & (t.Job.lease_expires <= func.now()))
-        return list(session.execute(select(t.Job.id).where(t.Job.batch_id == batch_id, free).order_by(t.Job.position)).scalars())
+        ran_out = (t.Job.state == "running") & (t.Job.lease_expires <= func.now())
+        return list(session.execute(ordered(select(t.Job.id).where(free() | ran_out), batch_id)).scalars())
 
 
 def working(database: Database, batch_id: int) -> int:

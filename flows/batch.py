@@ -4,8 +4,10 @@ import time
 from collections.abc import Callable
 
 from db import queries
+from db.operations import OPEN, control_of
 from db.session import Database
 from db.workers import reclaim, waiting, working
+from infra.errors import DatabaseUnavailable
 from infra.settings import Settings
 
 Minutes = dict[int, float]  # estimated seconds by job
@@ -28,20 +30,34 @@ def shards(jobs: list[int], seconds: Minutes, minutes: float) -> list[list[int]]
 
 
 def run_here(database: Database, batch_id: int, settings: Settings) -> dict[int, str]:
-    """Run a batch in this process, shard after shard; returns every job's state. Jobs that others hold are waited for."""
+    """Run a batch in this process, shard after shard; returns every job's state.
+
+    Jobs that others hold or that wait out a fault are waited for, and so are a paused batch and, for a while, a database that does not
+    answer; a draining batch ends it after its job. Raises DatabaseUnavailable.
+    """
     from flows.shard import shard
 
+    silent = 0.0  # since when the database does not answer
     while True:
-        reclaim(database, batch_id)
-        free = waiting(database, batch_id)
-        if free:
-            for number, group in enumerate(shards(free, estimates(database, batch_id), settings.shard_minutes), 1):
-                shard(batch_id, group, f"shard {number}")
-            continue
-        states = queries.job_states(database, batch_id)
-        if not any(state in ("queued", "running") for state in states.values()):
-            return states
-        time.sleep(PAUSE)  # other processes hold the rest; their leases run out if they died
+        try:
+            reclaim(database, batch_id)
+            if free := waiting(database, batch_id):
+                for number, group in enumerate(shards(free, estimates(database, batch_id), settings.shard_minutes), 1):
+                    shard(batch_id, group, f"shard {number}")
+            states = queries.job_states(database, batch_id)
+            if ended(states) or control_of(database, batch_id) == "draining":
+                return states
+            silent = 0.0
+        except DatabaseUnavailable:
+            silent = silent or time.monotonic()
+            if time.monotonic() - silent > settings.outage_seconds:
+                raise
+        time.sleep(PAUSE)  # other processes hold the rest, or it waits; leases run out if their holders died
+
+
+def ended(states: dict[int, str]) -> bool:
+    """Whether every job has come to an end."""
+    return not any(state in OPEN for state in states.values())
 
 
 def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Callable[[dict[int, str]], None] = lambda states: None) -> dict[int, str]:
@@ -64,7 +80,7 @@ def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str
                 target.send(batch_id, group, f"shard {number}")
         states = queries.job_states(database, batch_id)
         tell(states)
-        if not any(state in ("queued", "running") for state in states.values()):
+        if ended(states) or (control_of(database, batch_id) == "draining" and not working(database, batch_id)):
             return states
         time.sleep(PAUSE)  # work happens elsewhere; the ledger is where it shows
 

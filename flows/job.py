@@ -16,6 +16,7 @@ from infra.settings import Settings
 from tasks import progress
 from tasks.stages import Take, Work, renewed
 
+OUTAGES = (StoreUnavailable, DatabaseUnavailable)  # end by themselves: the job is tried again later
 LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
 
 
@@ -23,7 +24,7 @@ def _transient(task: Any, run: Any, state: Any) -> bool:
     """Whether a stage failed by an outage, which the next try may not meet."""
     try:
         state.result()
-    except (StoreUnavailable, DatabaseUnavailable):
+    except OUTAGES:
         return True
     except Exception:
         return False
@@ -31,7 +32,8 @@ def _transient(task: Any, run: Any, state: Any) -> bool:
 
 
 def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None:
-    """Run a stage as a Prefect task: tried again after an outage, ended when it hangs."""
+    """Run a stage as a Prefect task: tried again after an outage, ended when it hangs. Raises StaleToken before a job that is lost or cancelled."""
+    ledger.renew(work.database, work.lease, work.settings.lease_seconds)
     limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
     made = task(
         name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
@@ -41,7 +43,10 @@ def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None
 
 
 def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease: ledger.Lease) -> str:
-    """Take a leased job to its end: delivered, flagged or failed; `lost` when another worker holds it now. Its errors end here."""
+    """Take a leased job to its end: delivered, flagged or failed; `queued` where an outage cut it off. Its errors end here.
+
+    Raises StaleToken when another worker holds it now or it was cancelled, DatabaseUnavailable when its end cannot be recorded.
+    """
     name = f"{lease.title}/{lease.locale}"
     scratch = settings.cache / "work"
     scratch.mkdir(parents=True, exist_ok=True)
@@ -53,8 +58,11 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
             raise
         except Exception as error:
             known = classify(error, name)
-            ledger.finish(database, lease, "failed", known.to_dict() | _seen(work, known))
-            state = "failed"
+            if isinstance(known, OUTAGES):
+                state = ledger.defer(database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
+            else:
+                ledger.finish(database, lease, "failed", known.to_dict() | _seen(work, known))
+                state = "failed"
     progress.tell(name, "", state=state)
     return state
 

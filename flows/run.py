@@ -11,9 +11,10 @@ from db.session import Database, open_database
 from flows.conductor import OwnServer
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import SetupError, StoreError
-from infra.settings import Settings
+from infra.settings import Settings, get_settings
 from infra.store import open_store
 from tasks import progress
+from tasks.costs import costs_of
 from tasks.deliver import slug
 from tasks.doctor import ffmpeg_works
 from tasks.manifest import Manifest
@@ -55,7 +56,7 @@ class Outcome:
 def run_manifest(manifest: Manifest, settings: Settings, watcher: Watcher, *, pool: str = "", retry: bool = False) -> Outcome:
     """Bring every job of a manifest to its end. Safe to repeat, to kill, and to run from several places at once.
 
-    pool: name of a Prefect work pool that does the work; empty does it here. retry: flagged jobs are judged anew too. Failed
+    pool: name of a Prefect work pool that does the work; empty does it here. retry: flagged jobs are judged anew and cancelled ones made, too. Failed
     jobs of an earlier run always are tried again.
     """
     watcher.phase("starting the ledger")
@@ -67,7 +68,7 @@ def run_manifest(manifest: Manifest, settings: Settings, watcher: Watcher, *, po
         watcher.phase("keeping the inputs")
         entered = submit(made, database, artifacts)
         if not entered.created:
-            ledger.retry(database, entered.batch_id, ("failed", "flagged") if retry else ("failed",))
+            ledger.retry(database, entered.batch_id, ("failed", "flagged", "cancelled") if retry else ("failed",))
         rendered = _work(database, entered.batch_id, settings, watcher, pool)
         watcher.phase("writing the report")
         rows = queries.report(database, entered.batch_id)
@@ -152,7 +153,7 @@ def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: 
 
     videos = [take["video"] for job in rows["jobs"] for take in job["takes"]]
     trees = {video: tree for video in videos if (tree := lineage(database, video))}
-    return write_report(rows, artifacts, path, trees)
+    return write_report({**rows, "costs": costs_of(database, [rows["batch"]], get_settings())}, artifacts, path, trees)
 
 
 def figures_of(rows: dict[str, Any]) -> dict[str, float]:

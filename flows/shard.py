@@ -13,12 +13,15 @@ from infra.settings import get_settings
 
 @flow(name="dubwright-shard", flow_run_name="batch {batch_id}: {first}", persist_result=False, validate_parameters=True)
 def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
-    """Work on those of the jobs that wait; returns how many ended in which state. Jobs that others hold are left to them."""
+    """Work on those of the jobs that wait; returns how many ended in which state. Jobs that others hold are left to them.
+
+    `lost`: somebody else holds the job now, or it was cancelled. Paused and draining batches end the shard after its job.
+    """
     settings = get_settings()
     database, artifacts = open_database(settings), open_artifacts(settings)
     ended: dict[str, int] = {}
     try:
-        while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs):
+        while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs, settings.backoff_seconds):
             try:
                 state = run_job(database, artifacts, settings, held)
             except StaleToken:

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -36,6 +37,7 @@ def machine() -> dict[str, Any]:
         "processor": _processor(),
         "cores": os.cpu_count(),
         "memory_gib": round(pages / 2**30, 1),
+        **({"gpu": gpu} if (gpu := _gpu()) else {}),
         "python": platform.python_version(),
     }
 
@@ -46,6 +48,17 @@ def _processor() -> str:
             return next(line.split(":", 1)[1].strip() for line in facts if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def _gpu() -> str:
+    """Name of the first NVIDIA GPU as its driver tells it; nothing where there is none or this process is not to use it."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return ""
+    try:
+        facts = next(Path("/proc/driver/nvidia/gpus").glob("*/information")).read_text()
+    except (OSError, StopIteration):
+        return ""
+    return next((line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("Model:")), "")
 
 
 def set_up_logging(level: str) -> None:

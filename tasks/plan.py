@@ -248,7 +248,7 @@ def submit(made: Plan, database: Database, artifacts: Artifacts) -> ledger.Submi
     """Keep the inputs as artifacts and enter the batch, once. Jobs that another batch has delivered are left out of a new one."""
     for sha, place in {(i.sha256, i.path) for job in made.jobs if job.state != "exists" for i in job.inputs.values()}:
         assert artifacts.put(place, place.suffix).sha256 == sha
-    jobs = [ledger.JobSpec(job.key, job.row.title, job.row.locale, job.row.engine, job.row.preset, spec_of(made, job)) for job in made.jobs if job.state != "exists"]
+    jobs = [ledger.JobSpec(job.key, job.row.title, job.row.locale, job.row.engine, job.row.preset, spec_of(made, job), job.row.priority) for job in made.jobs if job.state != "exists"]
     return ledger.submit(database, made.key, made.manifest.batch, made.output, jobs, made.manifest.ladder.model_dump(exclude_none=True))
 
 

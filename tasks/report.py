@@ -16,6 +16,7 @@ from infra.artifacts import Artifacts
 from infra.errors import DubwrightError
 from tasks import ladder
 from tasks.charts import curve_of, gauge, stage_bar, sweep
+from tasks.costs import costs_words
 from tasks.pictures import contact_sheet, length, poster, stamp
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -24,12 +25,13 @@ LARGEST_VIDEO, LARGEST_PAGE = (
     400 * 2**20,
 )  # bytes of video in the page; what is beyond is linked where it was delivered
 THUMB_SIDE, POSTER_SIDE = 96, 720
-STATES = ("delivered", "flagged", "rejected", "failed", "invalid", "running", "queued")
+STATES = ("delivered", "flagged", "rejected", "failed", "cancelled", "invalid", "running", "queued")
 STATE_WORDS = {
     "delivered": "Delivered",
     "flagged": "Needs review",
     "rejected": "Rejected",
     "failed": "Failed",
+    "cancelled": "Cancelled",
     "invalid": "Invalid",
     "running": "Running",
     "queued": "Waiting",
@@ -83,6 +85,7 @@ def page(batch: dict[str, Any], artifacts: Artifacts, lineages: Mapping[str, dic
         words=STATE_WORDS,
         verdict_words=VERDICT_WORDS,
         agreed=agreed_words(batch.get("agreement") or {}),
+        costs=costs_words(batch.get("costs")),
         grid=GRID,
     )
 

@@ -82,6 +82,7 @@ class Defaults(BaseModel):
     quiet_shots: Literal["redraw", "copy"] = Field("redraw", description="`copy`: shots in which nothing is said stay as they are, unencoded where that can be.")
     voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
     consent: str = Field("", description="Reference of the consent record; kept with the job.")
+    priority: int = Field(0, ge=-1000, le=1000, description="A job of more is worked on first; from -1000 to 1000.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
 
     @field_validator("locale")

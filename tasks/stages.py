@@ -119,7 +119,8 @@ def keep(work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple
     seconds = time.perf_counter() - started
     artifact = work.artifacts.put(path, kind)
     made_from = tuple((sha, role) for sha, role in sources if sha != artifact.sha256)
-    ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds)
+    if ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds):
+        work.artifacts.put(path, kind)  # it was being removed for want of use; from the record on it stays
     return Made(artifact.sha256, path, seconds, True)
 
 

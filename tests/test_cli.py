@@ -9,7 +9,8 @@ import pytest
 
 from flow_cases import ROOT, new_home, run, write_manifest
 
-VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench")
+VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
+         "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")
@@ -67,6 +68,9 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("score", "{bad}"), {}, 2, "media.unreadable"),
         (("report", "nobody"), {}, 2, "batch.missing"),
         (("review", "nobody"), {}, 2, "batch.missing"),
+        (("cancel", "nobody"), {}, 2, "batch.missing"),
+        (("pause",), {}, 2, "job.which"),
+        (("gc", "--older-than", "long"), {}, 2, "gc.age"),
         (("review", "7", "--approve"), {}, 2, "review.unknown"),
         (("calibrate", "--with-reviews"), {}, 2, "calibrate.too_few_reviews"),
         (("bench", "nothing"), {}, 2, "bench.unknown"),

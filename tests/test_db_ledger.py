@@ -61,6 +61,7 @@ STALE: dict[str, Callable[[Database, Lease], Any]] = {
     "deliver": lambda d, held: ledger.deliver(d, held, 1, "c" * 64, "u", {}),
     "finish": lambda d, held: ledger.finish(d, held, "failed", {}),
     "release": ledger.release,
+    "defer": lambda d, held: ledger.defer(d, held, {}, 6, 0.0),
 }
 
 

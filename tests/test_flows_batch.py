@@ -145,7 +145,7 @@ def test_a_killed_run_started_again_ends_every_job_once(tmp_path: Path, home: Pa
     """P1: SIGKILL to the whole command at seeded points (rows in the ledger), three times; the fourth run is left alone."""
     film = scene(tmp_path / "film.mp4", without(lambda number: number == 25))
     path = write_manifest(tmp_path, [{"title": "one", "text": "Good morning."}, {"title": "two", "text": "Good night.", "video": str(film)}], batch="killed")
-    patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9"}  # three kills of one job would set it aside, to be tried again by the next run
+    patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9", "DUBWRIGHT_BACKOFF_SECONDS": "0"}  # three kills of one job would set it aside, to be tried again by the next run
     known = environment(home, **patient)
     draw = random.Random(20261123)
     for rows in sorted(draw.sample(range(0, 11), 3)):
