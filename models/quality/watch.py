@@ -44,7 +44,7 @@ class Watcher:
         number = len(self.numbers) // len(COLUMNS)
         view = upright(picture, landmarks)
         self.numbers.extend([*lips(view), *details(view), *self._changes(view), seam(view)])
-        if number % EVERY == 0:
+        if number % EVERY == 0 and _within(picture, landmarks):
             self.looks.add(picture, landmarks, _yaw(landmarks))
 
     def _changes(self, view: View) -> tuple[float, float]:
@@ -94,6 +94,12 @@ def seam(view: View) -> float:
         step = line[2:] - line[:-2]
         found.append(np.abs(step - np.convolve(step, np.full(ABOUT, 1 / ABOUT), "same"))[first:last].max())
     return float(np.median(found))
+
+
+def _within(picture: np.ndarray, landmarks: np.ndarray) -> bool:
+    """Whether the middle of a face lies in its picture."""
+    x, y = landmarks[:, :2].mean(0)
+    return bool(0 <= x < picture.shape[1] and 0 <= y < picture.shape[0])
 
 
 def _rms(values: np.ndarray) -> float:
