@@ -473,7 +473,7 @@ def evaluate(
         elif engine == "gate":
             from benchmarks.gate import run as measure_gate
 
-            tree = measure_gate(corpus_at(grid), clips=clips)
+            tree = measure_gate(corpus_at(grid), clips=clips, climb=True)
         elif engine == "syncnet":
             from models.syncnet.evaluate import evaluate as measure_scorer
 

@@ -33,15 +33,24 @@ Outcomes = dict[str, list[list[float]]]  # by kind, per clip, whether each of it
 Take = tuple[Clip, tuple[int, ...]]  # with the numbers of the clips that it is made of
 
 
-def run(grid: Path, *, clips: int = 0, engines: Sequence[str] = ENGINES, thresholds: Thresholds | None = None) -> dict[str, Any]:
-    """What `dubwright evaluate gate` prints. clips: so many of the clips, evenly; 0 is all. Raises InputError without clips of that half."""
+def run(grid: Path, *, clips: int = 0, engines: Sequence[str] = ENGINES, thresholds: Thresholds | None = None, climb: bool = False) -> dict[str, Any]:
+    """What `dubwright evaluate gate` prints. clips: so many of the clips, evenly; 0 is all. climb: and what the ladder is worth
+    (benchmarks/ladder.py), on jobs that are really run. Raises InputError without clips of that half.
+    """
     paths = halves(grid)["measure"]
     paths = paths[:: max(1, len(paths) // clips)] if clips else paths
     if not paths:
         raise InputError("there are no clips to measure the gate with", code="input.no_corpus", next_step="Give --grid FOLDER with at least 20 clips.")
     some = [path for path in [*spread(paths, RENDERED), *(path for path in paths if path.parent.name != paths[0].parent.name)] if path.with_suffix(".align").is_file()]
     made = {name: [rendered(path, name) for path in dict.fromkeys(some)] for name in engines}
-    return measure(list(looked_at(paths)), made, thresholds or load_thresholds())
+    found = measure(list(looked_at(paths)), made, thresholds or load_thresholds())
+    if climb:
+        from benchmarks.ladder import ladder
+
+        climbed = ladder(grid)
+        found["figures"] |= climbed.pop("figures")
+        found["ladder"] = climbed
+    return found
 
 
 def spread(paths: Sequence[Path], count: int) -> list[Path]:
