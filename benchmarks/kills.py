@@ -201,9 +201,11 @@ def trial(server: str, point: tuple[str, str, str, float] | None) -> Trial:
 
 def heard(workers: dict[Any, Any]) -> Said | None:
     """What a worker says next; one that has ended is let go."""
-    for hear in wait(list(workers), 1.0):
+    ready: list[Any] = wait(list(workers), 1.0)
+    for hear in ready:
         try:
-            return hear.recv()  # type: ignore[no-any-return, union-attr]
+            said: Said = hear.recv()
+            return said
         except EOFError:
             workers.pop(hear).join()
     return None
@@ -257,7 +259,8 @@ def run(trials: int = 200, seed: int = 20261126, echo: Any = None) -> dict[str, 
     from infra.postgres import embedded_url
 
     os.environ |= servers.KEYS | {"OMP_NUM_THREADS": "1", "DUBWRIGHT_BACKOFF_SECONDS": "0", "DUBWRIGHT_THREADS": "1"}
-    draw, wrong, extra, points = random.Random(seed), [], [], {}
+    draw, points = random.Random(seed), dict[str, int]()
+    wrong, extra = list[dict[str, Any]](), list[int]()
     with tempfile.TemporaryDirectory(prefix="dubwright-kills-") as folder, servers.moto() as url:
         os.environ |= {"KILLS_HOME": folder, "DUBWRIGHT_S3_ENDPOINT_URL": url}
         boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket=BUCKET)
