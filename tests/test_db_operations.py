@@ -17,10 +17,12 @@ from db.session import Database
 from flows.collect import collect
 from infra.artifacts import Artifacts
 from infra.backup import dump, load
-from infra.errors import LedgerError, StaleToken
+from infra.errors import LedgerError, StaleToken, StoreUnavailable
+from infra.settings import Settings
 from infra.store import FolderStore
 from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from tasks.costs import Prices, priced
+from tasks.stages import Work
 
 
 def change(database: Database, statement: str) -> None:  # noqa: F811
@@ -182,6 +184,31 @@ def test_what_a_job_at_work_may_have_found_waits_and_what_it_needs_stays(databas
     assert ledger.record_stage(database, held, "unused", "speech", row("f"), 0.5) is True  # made again: it stays, and is put anew
     ledger.finish(database, held, "failed", {})
     assert retention.remove(database, lambda key, _: gone.append(key))["removed"] == 1 and gone == ["sha256/d"]
+
+
+def test_a_job_cut_off_by_an_outage_waits_and_one_cancelled_stops_at_the_next_stage(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    from flows import batch, job
+
+    known = Settings(home=tmp_path, backoff_seconds=600.0)
+    artifacts = Artifacts(FolderStore(tmp_path / "store"), known.cache)
+    held, reached = leased(database), list[Work]()
+
+    def outage(work: Work) -> str:
+        raise StoreUnavailable("the bucket does not answer")
+
+    monkeypatch.setattr(job, "_run", outage)
+    assert job.run_job(database, artifacts, known, held) == "queued"
+    row = jobs(database, held.batch_id)[0]
+    assert row["state"] == "queued" and row["not_before"] and row["error"]["code"] == "store.unavailable"  # type: ignore[index]
+    operations.steer(database, "draining", "ana")
+    assert batch.run_here(database, held.batch_id, known) == {held.job_id: "queued"}  # it ends, and does not wait
+    operations.steer(database, "open", "ana")
+    change(database, "UPDATE jobs SET not_before = NULL")
+    again = ledger.lease(database, held.batch_id, "w", 60)
+    assert again is not None and operations.cancel(database, held.batch_id, "ana")["running"]
+    with pytest.raises(StaleToken):
+        job._stage(Work(database, artifacts, known, again, tmp_path), "render", lambda work: reached.append(work))
+    assert reached == [] and batch.run_here(database, held.batch_id, known) == {held.job_id: "cancelled"}
 
 
 def test_costs_are_recorded_seconds_at_stated_prices(database: Database) -> None:  # noqa: F811
