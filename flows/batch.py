@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from db import queries
 from db.session import Database
-from db.workers import reclaim, waiting, working
+from db.workers import reclaim, sent_to, waiting, working
 from infra.settings import Settings
 
 Minutes = dict[int, float]  # estimated seconds by job
@@ -44,12 +45,28 @@ def run_here(database: Database, batch_id: int, settings: Settings) -> dict[int,
         time.sleep(PAUSE)  # other processes hold the rest; their leases run out if they died
 
 
+class Target(Protocol):
+    """What takes shards."""
+
+    def send(self, batch_id: int, jobs: list[int], first: str) -> None:
+        """Ask for a shard."""
+
+
+def send(database: Database, batch_id: int, jobs: list[int], settings: Settings, target: Target) -> int:
+    """Send jobs in shards; returns how many shards."""
+    groups = shards(jobs, estimates(database, batch_id), settings.shard_minutes)
+    for number, group in enumerate(groups, 1):
+        target.send(batch_id, group, f"shard {number}")
+    return len(groups)
+
+
 def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Callable[[dict[int, str]], None] = lambda states: None) -> dict[int, str]:
     """Send a batch's shards to a Prefect work pool and wait for every job's end. Raises SetupError when pool or server is missing."""
     from flows.pool import Pool
 
     target = Pool(pool, settings)
     target.connect()
+    sent_to(database, batch_id, pool)
     alive = time.monotonic()
     while True:
         reclaim(database, batch_id)
@@ -60,8 +77,7 @@ def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str
             target.forget()  # runs that Prefect still calls running, whose workers have died
         if free and not target.busy():
             alive = time.monotonic()
-            for number, group in enumerate(shards(free, estimates(database, batch_id), settings.shard_minutes), 1):
-                target.send(batch_id, group, f"shard {number}")
+            send(database, batch_id, free, settings, target)
         states = queries.job_states(database, batch_id)
         tell(states)
         if not any(state in ("queued", "running") for state in states.values()):
