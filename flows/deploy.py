@@ -116,8 +116,9 @@ def _blocks(client: Any, targets: list[str]) -> list[UUID]:
     """
     from prefect.blocks.notifications import SlackWebhook
     from prefect.exceptions import ObjectNotFound
+    from pydantic import SecretStr
 
-    kept = [SlackWebhook(url=url).save(f"{BLOCK}-{number}", overwrite=True) for number, url in enumerate(targets, 1)]
+    kept: list[Any] = [SlackWebhook(url=SecretStr(url)).save(f"{BLOCK}-{number}", overwrite=True) for number, url in enumerate(targets, 1)]
     number = len(targets) + 1
     while True:
         try:

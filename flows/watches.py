@@ -11,8 +11,9 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 PREFIX = "dubwright: "  # of every automation's name; who is called so and is not wanted is removed
 SILENT = timedelta(seconds=120)  # four heartbeats of 30 s (flows/conductor.py)
 LATE = timedelta(minutes=15)  # a batch's run that no worker took up
-OURS = {"prefect.resource.role": "flow", "prefect.resource.name": "dubwright-*"}
-BATCHES = {"prefect.resource.role": "flow", "prefect.resource.name": "dubwright-batch"}
+Labels = dict[str, str | list[str]]
+OURS: Labels = {"prefect.resource.role": "flow", "prefect.resource.name": "dubwright-*"}
+BATCHES: Labels = {"prefect.resource.role": "flow", "prefect.resource.name": "dubwright-batch"}
 RUN = "prefect.flow-run."
 OVER = {RUN + state for state in ("Completed", "Flagged", "Failed", "Crashed", "Cancelled", "TimedOut")}
 
@@ -40,15 +41,15 @@ def watches(blocks: list[UUID], hours: float) -> list[AutomationCore]:
 
 def _silent() -> AutomationCore:
     beats = _absent(RUN + "heartbeat", {RUN + "heartbeat", *OVER}, SILENT, OURS)
-    crash = ChangeFlowRunState(state=StateType.CRASHED, message=f"no heartbeat for {SILENT.seconds} s: its process or its machine is gone")
+    crash = ChangeFlowRunState(name="Crashed", state=StateType.CRASHED, force=False, message=f"no heartbeat for {SILENT.seconds} s: its process or its machine is gone")
     return _automation("no heartbeat", "ends runs whose process died; the sweep sends their jobs again", beats, [crash])
 
 
-def _absent(after: str, expect: set[str], within: timedelta, flows: dict[str, str]) -> EventTrigger:
+def _absent(after: str, expect: set[str], within: timedelta, flows: Labels) -> EventTrigger:
     return EventTrigger(after={after}, expect=expect, within=within, posture=Posture.Proactive, for_each={"prefect.resource.id"}, match=_runs(), match_related=[flows])
 
 
-def _runs() -> dict[str, str]:
+def _runs() -> Labels:
     return {"prefect.resource.id": RUN + "*"}
 
 
