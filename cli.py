@@ -571,6 +571,43 @@ def bench(
     voice.table("", ["figure", "value"], [[name, f"{value:.4g}" if isinstance(value, float) else str(value)] for name, value in tree["figures"].items()])
 
 
+@app.command()
+@verb
+def deploy(
+    kind: Annotated[str, typer.Option("--type", help="What work pools start: process or kubernetes.")] = "process",
+    as_json: Json = False,
+) -> None:
+    """Register work pools, schedules, limits, automations and notifications on the Prefect server. Safe to repeat (docs/deploying.md)."""
+    voice, settings = Voice(as_json), _settings()
+    from flows.deploy import deploy as register
+
+    rows = register(settings, kind)
+    voice.result({"made": rows})
+    voice.table("", ["what", "name", ""], [[row["what"], row["name"], row["done"]] for row in rows])
+    voice.plain("" if settings.nightly_manifest else "the nightly batch has no schedule: set DUBWRIGHT_NIGHTLY_MANIFEST and deploy again")
+    voice.plain("" if settings.notify.get_secret_value() else "nobody is told of failed batches: set DUBWRIGHT_NOTIFY and deploy again")
+    voice.plain("next: dubwright worker --pool cpu" if kind == "process" else "next: kubectl apply -k infra/deploy/kubernetes/jobs")
+
+
+@app.command()
+@verb
+def worker(
+    pool: Annotated[str, typer.Option(help="The Prefect work pool to work on.")] = "cpu",
+    count: Annotated[int, typer.Option(min=0, help="Workers on this machine; 0 is one, in the pool gpu one for each GPU.")] = 0,
+    health: Annotated[int, typer.Option(min=0, max=65000, help="Port for the first worker's health check, at /health; further workers take the next ones.")] = 0,
+) -> None:
+    """Work on a Prefect work pool until stopped: one shard at a time, and one GPU, for each worker."""
+    voice = Voice(False)
+    _settings()
+    from flows import workers
+
+    workers.check(pool)
+    made = workers.workers(pool, count, workers.devices(), health)
+    for one in made:
+        voice.plain(f"worker {one.name}" + (f" on GPU {one.environment['CUDA_VISIBLE_DEVICES']}" if one.environment.get("CUDA_VISIBLE_DEVICES") else ""))
+    workers.supervise(made)
+
+
 cli_operate.add(app, verb, _settings)
 
 

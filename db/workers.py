@@ -106,6 +106,20 @@ def waiting(database: Database, batch_id: int) -> list[int]:
         return list(session.execute(ordered(select(t.Job.id).where(free() | ran_out), batch_id)).scalars())
 
 
+def sent_to(database: Database, batch_id: int, pool: str) -> None:
+    """Keep that a batch's work goes to a work pool, for those who look after it when its sender has died."""
+    with database.begin() as session:
+        session.add(t.Event(batch_id=batch_id, kind="sent to pool", detail={"pool": pool}))
+
+
+def unended(database: Database) -> dict[int, str]:
+    """Batches with jobs that have not come to an end, of those that were sent to a work pool; each with the pool that it was sent to last."""
+    with database.begin() as session:
+        open_jobs = select(t.Job.batch_id).where(t.Job.state.in_(("queued", "running")))
+        found = select(t.Event.batch_id, t.Event.detail).where(t.Event.kind == "sent to pool", t.Event.batch_id.in_(open_jobs)).order_by(t.Event.id)
+        return {batch: detail["pool"] for batch, detail in session.execute(found)}
+
+
 def working(database: Database, batch_id: int) -> int:
     """How many jobs of a batch somebody holds a lease of now."""
     with database.begin() as session:

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from db import queries
 from db.operations import OPEN, control_of
 from db.session import Database
-from db.workers import reclaim, waiting, working
+from db.workers import reclaim, sent_to, waiting, working
 from infra.errors import DatabaseUnavailable
 from infra.settings import Settings
 
@@ -60,12 +61,28 @@ def ended(states: dict[int, str]) -> bool:
     return not any(state in OPEN for state in states.values())
 
 
+class Target(Protocol):
+    """What takes shards."""
+
+    def send(self, batch_id: int, jobs: list[int], first: str) -> None:
+        """Ask for a shard."""
+
+
+def send(database: Database, batch_id: int, jobs: list[int], settings: Settings, target: Target) -> int:
+    """Send jobs in shards; returns how many shards."""
+    groups = shards(jobs, estimates(database, batch_id), settings.shard_minutes)
+    for number, group in enumerate(groups, 1):
+        target.send(batch_id, group, f"shard {number}")
+    return len(groups)
+
+
 def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Callable[[dict[int, str]], None] = lambda states: None) -> dict[int, str]:
     """Send a batch's shards to a Prefect work pool and wait for every job's end. Raises SetupError when pool or server is missing."""
     from flows.pool import Pool
 
     target = Pool(pool, settings)
     target.connect()
+    sent_to(database, batch_id, pool)
     alive = time.monotonic()
     while True:
         reclaim(database, batch_id)
@@ -76,8 +93,7 @@ def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str
             target.forget()  # runs that Prefect still calls running, whose workers have died
         if free and not target.busy():
             alive = time.monotonic()
-            for number, group in enumerate(shards(free, estimates(database, batch_id), settings.shard_minutes), 1):
-                target.send(batch_id, group, f"shard {number}")
+            send(database, batch_id, free, settings, target)
         states = queries.job_states(database, batch_id)
         tell(states)
         if ended(states) or (control_of(database, batch_id) == "draining" and not working(database, batch_id)):

@@ -3,12 +3,14 @@
 from prefect import flow
 
 from db import ledger
-from db.session import open_database
+from db.session import Database, open_database
 from db.workers import me
+from flows import shown
 from flows.job import run_job
-from infra.artifacts import open_artifacts
+from flows.pool import slot
+from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import StaleToken
-from infra.settings import get_settings
+from infra.settings import Settings, get_settings
 
 
 @flow(name="dubwright-shard", flow_run_name="batch {batch_id}: {first}", persist_result=False, validate_parameters=True)
@@ -19,24 +21,29 @@ def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
     """
     settings = get_settings()
     database, artifacts = open_database(settings), open_artifacts(settings)
-    ended: dict[str, int] = {}
+    ended: dict[str, str] = {}
     try:
-        while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs, settings.backoff_seconds):
-            try:
-                state = run_job(database, artifacts, settings, held)
-            except StaleToken:
-                state = "lost"
-            except BaseException:
-                _give_back(database, held)
-                raise
-            ended[state] = ended.get(state, 0) + 1
+        with slot():
+            while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs, settings.backoff_seconds):
+                ended[f"{held.title}/{held.locale}"] = _work(database, artifacts, settings, held)
     finally:
         database.close()
-    return ended
+    shown.shard(batch_id, ended)
+    return {state: list(ended.values()).count(state) for state in ended.values()}
 
 
-def _give_back(database: object, held: ledger.Lease) -> None:
+def _work(database: Database, artifacts: Artifacts, settings: Settings, held: ledger.Lease) -> str:
     try:
-        ledger.release(database, held)  # type: ignore[arg-type]
+        return run_job(database, artifacts, settings, held)
+    except StaleToken:
+        return "lost"
+    except BaseException:
+        _give_back(database, held)
+        raise
+
+
+def _give_back(database: Database, held: ledger.Lease) -> None:
+    try:
+        ledger.release(database, held)
     except Exception:  # noqa: S110 (what ended the shard is raised; the lease runs out by itself)
         pass

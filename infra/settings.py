@@ -31,6 +31,14 @@ class Settings(BaseSettings):
     shard_minutes: float = Field(5.0, gt=0, description="Estimated minutes of work in one shard.")
     video_crf: int = Field(18, ge=0, le=40, description="x264 quality of deliveries; less is better and larger.")
     video_preset: str = Field("veryfast", description="x264 preset of deliveries.")
+    pool: str = Field("cpu", description="Work pool that scheduled and ordered batches are rendered on.")
+    pool_shards: int = Field(64, ge=1, description="Shards that may run at once, over all work pools.")
+    nightly_manifest: str = Field("", description="Manifest of the nightly batch, a file of the workers or `s3://bucket/key`; empty registers it without its schedule.")
+    nightly_cron: str = Field("0 1 * * *", description="When the nightly batch starts.")
+    nightly_zone: str = Field("UTC", description="Time zone of `nightly_cron`.")
+    batch_hours: float = Field(10.0, gt=0, description="Hours after which a batch of a deployment that has not ended is told of.")
+    notify: SecretStr = Field(SecretStr(""), description="Who is told of failed, crashed and late batches: Apprise URLs, separated by spaces.")
+    image: str = Field("dubwright:0.1.0", description="Container image of Kubernetes work pools; the pool `gpu` takes it with `-gpu` at the end.")
     log: str = Field("warning", description="Log level: debug, info, warning, error.")
 
     @property

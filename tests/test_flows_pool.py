@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,26 +27,41 @@ def home_fixture() -> Iterator[Path]:
         yield folder
 
 
-@pytest.fixture(name="prefect")
-def prefect_fixture(home: Path) -> Iterator[dict[str, str]]:
-    """A server on SQLite with a process pool and a worker; yields the environment of its clients."""
+@contextmanager
+def served(home: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server on SQLite while the block runs; the environment of its clients."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     api = f"http://127.0.0.1:{port}/api"
-    known = {**os.environ, **QUIET, "PREFECT_HOME": str(home / "prefect"), "PREFECT_API_URL": api, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
-    log = (home / "prefect.log").open("w")
-    started = [subprocess.Popen([*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"], env=known, stdout=log, stderr=log)]
-    try:
-        wait_for(f"{api}/health")
-        subprocess.run([*PREFECT, "work-pool", "create", "cpu", "--type", "process"], env=known, check=True, capture_output=True, timeout=PATIENCE)
-        started.append(subprocess.Popen([*PREFECT, "worker", "start", "--pool", "cpu", "--type", "process"], env=known, stdout=log, stderr=log))
-        yield {"PREFECT_API_URL": api, "PREFECT_HOME": str(home / "prefect")}
-    finally:
-        for process in reversed(started):
-            process.terminate()
-            process.wait(30)
-        log.close()
+    clients = {"PREFECT_API_URL": api, "PREFECT_HOME": str(home / "prefect")}
+    with (home / "prefect.log").open("w") as log:
+        words = [*PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
+        server = subprocess.Popen(words, env=known(home, clients), stdout=log, stderr=log)
+        try:
+            wait_for(f"{api}/health")
+            yield clients
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+def known(home: Path, clients: dict[str, str]) -> dict[str, str]:
+    return {**os.environ, **QUIET, **clients, "DUBWRIGHT_HOME": str(home), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(name="prefect")
+def prefect_fixture(home: Path) -> Iterator[dict[str, str]]:
+    """A server with a process pool and a worker; yields the environment of its clients."""
+    with served(home) as clients, (home / "worker.log").open("w") as log:
+        environment = known(home, clients)
+        subprocess.run([*PREFECT, "work-pool", "create", "cpu", "--type", "process"], env=environment, check=True, capture_output=True, timeout=PATIENCE)
+        worker = subprocess.Popen([*PREFECT, "worker", "start", "--pool", "cpu", "--type", "process"], env=environment, stdout=log, stderr=log)
+        try:
+            yield clients
+        finally:
+            worker.terminate()
+            worker.wait(30)
 
 
 def wait_for(url: str) -> None:
@@ -65,7 +81,7 @@ def test_a_batch_goes_through_server_and_worker(tmp_path: Path, home: Path, pref
     missing = run("run", str(path), "--pool", "nowhere", "--json", home=home, **prefect)
     assert missing.returncode == 4 and json.loads(missing.stdout)["error"]["code"] == "setup.pool"
     done = run("run", str(path), "--pool", "cpu", "--json", home=home, **prefect)
-    assert done.returncode in (0, 3), done.stderr + (home / "prefect.log").read_text()[-3000:]
+    assert done.returncode in (0, 3), done.stderr + (home / "worker.log").read_text()[-3000:]
     told = json.loads(done.stdout)
     states = {job["title"]: job["state"] for job in told["jobs"]}
     assert states["one"] in ("delivered", "flagged") and states["two"] == "failed"

@@ -1,0 +1,85 @@
+"""What deployments start: a batch from its manifest, by night or on demand, and the sweep that goes on with batches whose sender died."""
+
+import logging
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from db import workers
+from db.session import open_database
+from flows import shown
+from flows.batch import send
+from flows.pool import Pool
+from flows.run import run_manifest
+from infra.settings import get_settings
+from tasks.manifest import load_manifest
+from tasks.plan import Plan
+from tasks.progress import Step
+
+
+class Logged:
+    """Watches a run that nobody looks at: what matters goes to the log."""
+
+    def __init__(self) -> None:
+        self.log = logging.getLogger(__name__)
+
+    def phase(self, text: str) -> None:
+        """Something that takes a while begins."""
+        self.log.info(text)
+
+    def looked(self, done: int, total: int) -> None:
+        """Nothing to tell of a single input."""
+
+    def planned(self, made: Plan) -> None:
+        """Jobs that cannot work are told before anything is rendered."""
+        for job in made.of("invalid"):
+            self.log.warning("%s cannot be made: %s", job.name, job.error)
+
+    def step(self, step: Step) -> None:
+        """A job ended."""
+        if step.state:
+            self.log.info("%s %s", step.job, step.state)
+
+    def states(self, states: dict[int, str]) -> None:
+        """The ledger shows where jobs stand."""
+
+
+@flow(name="dubwright-batch", flow_run_name="{manifest}", persist_result=False)
+def batch(manifest: str, pool: str = "", output: str = "", name: str = "", retry: bool = False) -> State[Any]:
+    """Bring every job of a manifest to its end on a work pool; no pool renders here. Ends as failed where a job failed, so that somebody is told.
+
+    Delivered jobs are not made again, failed ones are tried again: the same manifest may come every night.
+    """
+    settings = get_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    done = run_manifest(load_manifest(manifest, output=output, batch=name), settings, Logged(), pool=pool, retry=retry)
+    shown.batch(done.rows, done.report_url or str(done.report))
+    told, states = shown.summary(done.rows), {job["state"] for job in done.rows["jobs"]}
+    if "failed" in states:
+        return Failed(message=told)
+    return Completed(message=told, name="Flagged" if "flagged" in states else None)
+
+
+@flow(name="dubwright-sweep", persist_result=False)
+def sweep() -> dict[int, int]:
+    """Send what waits of batches that were sent to a work pool and of which no shard is under way; how many shards, by batch.
+
+    Leases that ran out count as waiting. A sender that is alive does the same; a shard that comes second finds nothing to lease.
+    """
+    settings = get_settings()
+    database = open_database(settings)
+    sent: dict[int, int] = {}
+    try:
+        for batch_id, name in workers.unended(database).items():
+            workers.reclaim(database, batch_id)
+            waiting = workers.waiting(database, batch_id)
+            pool = Pool(name, settings)
+            if not waiting or pool.unended(batch_id):
+                continue
+            pool.connect()
+            sent[batch_id] = send(database, batch_id, waiting, settings, pool)
+    finally:
+        database.close()
+    return sent
