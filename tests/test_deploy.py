@@ -171,7 +171,7 @@ def test_each_worker_has_one_gpu() -> None:
 def test_a_worker_that_dies_is_started_again() -> None:
     from flows.workers import Worker
 
-    worker = Worker("short", ["true"], {}, wait=0.0)
+    worker = Worker("short", ["true"], {})
     worker.look()
     first = worker.process
     assert first is not None and first.wait(30) == 0
