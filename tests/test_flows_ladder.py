@@ -22,9 +22,9 @@ JOBS = [{"title": "one", "text": "Hello there."}]
 
 
 def ask(passes: float, settings: Settings) -> None:  # noqa: F811
-    """From now on the gate asks for this prominence."""
+    """From now on the gate asks for this prominence, and for nothing else."""
     base = load_thresholds()
-    made = dataclasses.replace(base, levels=(Level(1.0, passes, -1.0),), largest_offset=15, stretch=-99.0)
+    made = dataclasses.replace(base, levels=(Level(1.0, passes, -1.0),), largest_offset=15, stretch=-99.0, limits={})
     ledger.store_calibration(open_database(settings), base.scorer, made.to_dict())
 
 
@@ -104,6 +104,6 @@ def test_auto_is_decided_once_and_kept(climbed: tuple[dict[str, Any], dict[str, 
 
     with open_database(settings).begin() as session:
         kept = session.execute(select(t.Event.detail).where(t.Event.kind == "engines", t.Event.job_id == climbed[0]["job"])).scalars().all()
-    assert [row["order"] for row in kept] == [["avct", "lipmemory"]]
+    assert [row["order"] for row in kept] == [["avct", "lipmemory", "coherence"]]
     record = queries.engine_record(open_database(settings), video=False, preset="compact", locale="en-US")
     assert record["avct"]["all"][0] >= 1

@@ -431,7 +431,7 @@ def test_nats_of_a_stream_are_those_of_its_windows() -> None:
     wanted = statistics(mels, halves).diagonal().detach().numpy()
     estimator = Estimator(statistics)
     found = estimator.coherence((one for one in faces), wave)
-    assert found.shape == (46,) and np.allclose(found, wanted, atol=1e-3)
+    assert found.shape == (46,) and np.allclose(found, wanted, atol=5e-3)  # vectors are kept in half precision
     gone = estimator.coherence((None if i == 20 else one for i, one in enumerate(faces)), wave)
     assert np.isnan(gone[16:21]).all() and np.allclose(np.delete(gone, range(16, 21)), np.delete(found, range(16, 21)), atol=1e-5)
     assert mean(gone) == pytest.approx(float(np.delete(found, range(16, 21)).mean()), abs=1e-4) and math.isnan(mean(gone[17:20]))

@@ -173,5 +173,5 @@ def test_the_mix_is_judged_as_it_was_made(shared_data: Path) -> None:
     assert {"good", "shifted", "other speech", "frozen mouth", "blurred mouth"} <= told["kinds"].keys()
     assert told["kinds"]["good"]["rate"] == 1 and told["kinds"]["frozen mouth"]["rate"] == told["kinds"]["blurred mouth"]["rate"] == 0
     assert told["kinds"]["shifted"]["rate"] <= 0.1 and "the mouth is more blurred than in the source" in told["reasons"]["blurred mouth"]
-    features = clip.spoilt["frozen mouth"].score(clip.wave, clip.source).features
+    features = clip.spoilt["frozen mouth"].score(clip.heard, clip.source).features
     assert faults_of(features, {"spoken_motion": load_thresholds().limits["spoken_motion"]})
