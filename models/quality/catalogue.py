@@ -31,5 +31,5 @@ FEATURES: dict[str, Feature] = {
     "seam_added": Feature("grey levels", "below", "the same less the source's own", "an edge that the source does not have runs across the cheeks", "source"),
     "likeness": Feature("correlation", "above", "how like the source the face is", "the face has become another", "source"),
     "confidence_kept": Feature("ratio", "above", "the scorer's confidence over that of the source's own sound", "lips and speech agree far less than in the source", "source"),
-    "coherence": Feature("nats", "above", "the information that lips and sound share, a second opinion", "the second opinion hears another speech than it sees"),
+    "coherence": Feature("nats", "above", "the information that lips and sound share, a second opinion", "the second opinion hears another speech than it sees", limited=False),
 }  # fmt: skip
