@@ -9,6 +9,7 @@ landmarks, no sync expert (it does not ship), no judge. What is compared are hel
 
 import os
 import tempfile
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from multiprocessing import get_context
@@ -75,13 +76,19 @@ def ablation(grid: Path, *, seeds: int = 3, plan: Plan | None = None, cache: Pat
     cache: clips that were prepared before (a training run's `clips`); without it they are prepared for this call, and thrown away.
     """
     plan = plan or Plan()
-    with tempfile.TemporaryDirectory() as folder:
-        clips = cache or prepared(grid, Path(folder), plan.learned)
-        with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-            made = pool.map(_seed, range(1, seeds + 1), [grid] * seeds, [clips] * seeds, [plan] * seeds)
-            runs = [row for rows in made for row in rows]
+    runs = over_seeds(_seed, grid, cache, plan, seeds)
     figures = {f"{name}_{figure}": round(mean(of_variant(runs, name), figure), 4) for name in VARIANTS for figure in COMPARED}
     return {"figures": figures, "gained": gained(runs), "plan": asdict(plan), "runs": runs}
+
+
+def over_seeds(seed: Callable[[int, Path, Path, Path, Any], list[dict[str, Any]]], grid: Path, cache: Path | None, plan: Any, seeds: int) -> list[dict[str, Any]]:
+    """The rows of every seed, each in a process of its own: `seed` gets its number, the corpus, prepared clips, a folder to work in, the plan."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder)
+        clips = cache or prepared(grid, out, plan.learned)
+        with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
+            made = pool.map(seed, range(1, seeds + 1), [grid] * seeds, [clips] * seeds, [out] * seeds, [plan] * seeds)
+            return [row for rows in made for row in rows]
 
 
 def gained(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -116,7 +123,7 @@ def some(grid: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def _seed(seed: int, grid: Path, cache: Path, plan: Plan) -> list[dict[str, Any]]:
+def _seed(seed: int, grid: Path, cache: Path, _: Path, plan: Plan) -> list[dict[str, Any]]:
     """One seed's figures of every variant."""
     torch.set_num_threads(1)
     clips, eyes = spread(clips_of(grid)["validation"], plan.measured), taught_lips(cache, seed, plan)

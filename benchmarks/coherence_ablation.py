@@ -8,17 +8,13 @@ each by its arm's own bound. What is compared are held-out clips, re-dubbed by t
 the arms that have information: confidence, distance of lips and decibels are what counts.
 """
 
-import os
-import tempfile
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.ablation import difference, of_variant, prepared
+from benchmarks.ablation import difference, of_variant, over_seeds
 from benchmarks.avct import spread
 from benchmarks.coherence import coherence_of
 from benchmarks.lipmemory import mean, redub
@@ -83,11 +79,7 @@ def ablation(grid: Path, *, seeds: int = 3, plan: Plan | None = None, cache: Pat
     cache: clips that were prepared before (a training run's `clips`); without it they are prepared for this call, and thrown away.
     """
     plan = plan or Plan()
-    with tempfile.TemporaryDirectory() as folder:
-        clips = cache or prepared(grid, Path(folder), plan.learned)
-        with ProcessPoolExecutor(min(seeds, os.cpu_count() or 1), mp_context=get_context("spawn")) as pool:
-            made = pool.map(_seed, range(1, seeds + 1), [grid] * seeds, [clips] * seeds, [Path(folder)] * seeds, [plan] * seeds)
-            runs = [row for rows in made for row in rows]
+    runs = over_seeds(_seed, grid, cache, plan, seeds)
     figures = {f"{name}_{figure}": round(mean(of_variant(runs, name), figure), 4) for name in plan.arms for figure in COMPARED}
     return {"figures": figures, "gained": gained(runs), "plan": asdict(plan), "runs": runs}
 

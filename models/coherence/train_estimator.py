@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models import checkpoints
 from models.coherence.config import Preset, compact
@@ -22,7 +21,7 @@ from models.coherence.networks import StatisticsNetwork
 from models.corpus import Corpus
 from models.lipmemory.held_out import windows_of
 from models.lipmemory.samples import SHAPE, Samples
-from models.lipmemory.train_expert import CLIPS, OFFSETS, PLAIN, READ, RUN
+from models.lipmemory.train_expert import CLIPS, OFFSETS, PLAIN, RUN, shape_loss
 from models.training.loop import read
 from models.training.part import Options, Part, cosine, follow, set_rate
 from models.training.ranks import Ranks
@@ -39,10 +38,6 @@ class Readers(nn.Module):
         super().__init__()
         self.sides = nn.ModuleList(nn.Linear(channels, 10 * len(SHAPE)) for _ in range(2))
 
-    def forward(self, sides: tuple[Tensor, Tensor], shapes: Tensor) -> Tensor:
-        """L1 of the shapes [N, 180] read from unit vectors [N, C] of both sides, summed over them."""
-        return sum((F.l1_loss(layer(READ * side), shapes) for layer, side in zip(self.sides, sides, strict=True)), shapes.new_zeros(()))
-
 
 class EstimatorLoss(nn.Module):
     """What the statistics network pays on windows of `run` consecutive ones a clip."""
@@ -55,7 +50,7 @@ class EstimatorLoss(nn.Module):
         """Windows [N, 5, 3, S / 2, S], the mel chunks [N, 1, 80, 16] that start with each, the mouths' shapes [N, 180]."""
         heard, seen = self.statistics.hear(mels), self.statistics.see(windows)
         table, rows = self.statistics.table(heard, seen), runs(len(mels), self.run, mels.device)
-        return {"information": -jensen_shannon(table, *related(rows, rows)), "shape": SHAPED * self.readers((heard, seen), shapes)}
+        return {"information": -jensen_shannon(table, *related(rows, rows)), "shape": SHAPED * shape_loss(self.readers.sides, (heard, seen), shapes)}
 
 
 class Estimator(Part):

@@ -30,7 +30,7 @@ from models.lipmemory.held_out import gains, rendered, windows_of
 from models.lipmemory.losses import reconstruction
 from models.lipmemory.networks import Renderer, lower_half
 from models.lipmemory.samples import AROUND, SHAPE, Batch, Samples
-from models.lipmemory.train_renderer import in_half
+from models.lipmemory.train_renderer import DrawingLoss, in_half
 from models.training.part import Options, Part, cosine, follow, seed_of, set_rate
 from models.training.ranks import Ranks
 
@@ -65,8 +65,10 @@ def informed(statistics: StatisticsNetwork, kind: str, batch: Batch, drawn: Tens
     return bound(kind, statistics(mels, windows), related(sounds, at))
 
 
-class GeneratorLoss(nn.Module):
+class GeneratorLoss(DrawingLoss):
     """What the generator pays. Neither the discriminator nor the statistics network is trained here."""
+
+    model: Network
 
     def __init__(
         self, preset: Preset, settings: Settings, model: Network, reader: nn.Linear, judge: FrameDiscriminator, statistics: StatisticsNetwork | None
@@ -75,14 +77,6 @@ class GeneratorLoss(nn.Module):
         self.preset, self.settings, self.model, self.reader = preset, settings, model, reader
         self.others = (judge, statistics)  # in a tuple: their parameters are not this module's
         self.portion = 0.0
-
-    def forward(self, *batch: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Weighted terms for a `Batch`, and what was drawn; or for mel chunks [N, 1, 80, 16] with mouths' shapes [N, 36], nothing drawn."""
-        if len(batch) == 2:
-            mels, shape = batch
-            return {"shape": F.l1_loss(self.reader(self.model.hear(mels)), shape)}, None
-        terms, drawn = self.terms(Batch(*batch))
-        return terms, drawn.detach()
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Every weighted term of the loss, and what was drawn [N, 3, H, S]."""

@@ -5,10 +5,12 @@ face passes through as it is. Everything streams; nothing grows with length but 
 """
 
 import functools
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -50,14 +52,31 @@ class Seen:
     still: np.ndarray | None = None
 
 
-class LipEngine:
-    """What hears speech and redraws lower faces with a renderer that is ready; not safe to share between threads."""
+class LipEngine(ABC):
+    """What hears speech and redraws lower faces with a renderer that is ready; not safe to share between threads. Get one by `load`."""
+
+    name: ClassVar[str]  # whose weights it has
 
     def __init__(self, renderer: FaceRenderer, weights: tuple[str, ...] = ()) -> None:
         self.renderer, self.weights, self.device = renderer.eval(), weights, best_device()
         fuse(self.renderer)
         self.renderer.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.size = renderer.config.size
+
+    @classmethod
+    def load(cls, preset: str = PART) -> Self:
+        """The engine with its shipped weights, checked by hash and kept for the life of the process.
+
+        Raises WeightsError when a file is missing or is not what its card says, ValueError for a preset that does not exist.
+        """
+        if preset != PART:
+            raise ValueError(f"{cls.name} has weights of the preset {PART!r}, not {preset!r}")
+        return _load(cls)  # type: ignore[no-any-return]
+
+    @staticmethod
+    @abstractmethod
+    def bare() -> FaceRenderer:
+        """The renderer without its weights."""
 
     @staticmethod
     def reference(picture: np.ndarray, landmarks: np.ndarray, near: Sequence[np.ndarray] = ()) -> Reference:
@@ -131,19 +150,15 @@ class LipEngine:
 
 
 class LipMemoryEngine(LipEngine):
-    """Preset `compact`. Get it by `load`."""
+    """Preset `compact`: lips drawn by sound and memory."""
 
     renderer: Renderer
+    name = NAME
 
-    @classmethod
-    def load(cls, preset: str = "compact") -> "LipMemoryEngine":
-        """The engine with its shipped weights, checked by hash and kept for the life of the process.
-
-        Raises WeightsError when a file is missing or is not what its card says, ValueError for a preset that does not exist.
-        """
-        if preset != "compact":
-            raise ValueError(f"lipmemory has weights of the preset 'compact', not {preset!r}")
-        return _load()
+    @staticmethod
+    def bare() -> Renderer:
+        """The renderer without its weights."""
+        return Renderer(compact().model)
 
 
 def _placed(seen: Seen) -> tuple[np.ndarray, Square, Reference]:
@@ -186,7 +201,7 @@ def closed_frame(landmarks: np.ndarray) -> int:
 
 
 @functools.cache
-def _load() -> LipMemoryEngine:
-    renderer = Renderer(compact().model)
-    renderer.load_state_dict(checkpoints.load(NAME, PART), strict=True)
-    return LipMemoryEngine(renderer, (checkpoints.sha256(NAME, PART),))
+def _load(kind: type[Any]) -> Any:
+    renderer = kind.bare()
+    renderer.load_state_dict(checkpoints.load(kind.name, PART), strict=True)
+    return kind(renderer, (checkpoints.sha256(kind.name, PART),))

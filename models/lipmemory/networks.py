@@ -5,6 +5,7 @@ Layers that the description leaves open are chosen so that parameters come out a
 convolution has a bias; batch norm follows each but the lip encoder's first and the discriminator's.
 """
 
+from abc import ABC, abstractmethod
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -150,7 +151,7 @@ class Picture(NamedTuple):
     flow: Tensor | None = None  # [B, H, S, 2] what is added to a place, in half sides of the face
 
 
-class FaceRenderer(nn.Module):
+class FaceRenderer(nn.Module, ABC):
     """What hears, looks and paints; what it paints from what it hears is a subclass's to say."""
 
     def __init__(self, config: FaceConfig) -> None:
@@ -160,9 +161,9 @@ class FaceRenderer(nn.Module):
         self.identity = IdentityEncoder(config)
         self.decoder = Decoder(config)
 
+    @abstractmethod
     def hear(self, mels: Tensor) -> Tensor:
         """Mel chunks [B, 1, 80, 16] to what the decoder draws from [B, C]."""
-        raise NotImplementedError
 
     def look(self, target: Tensor, reference: Tensor) -> list[Tensor]:
         """Skips of target faces [B, 3, S, S], of which the upper half alone is seen, with reference faces; or of these alone."""

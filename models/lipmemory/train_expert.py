@@ -59,6 +59,12 @@ class Head(nn.Module):
         self.readers = nn.ModuleList(nn.Linear(channels, 10 * len(SHAPE)) for _ in range(2))
 
 
+def shape_loss(readers: nn.ModuleList, sides: tuple[Tensor, Tensor], shapes: Tensor) -> Tensor:
+    """L1 of the shapes [N, 180] that linear layers read from unit vectors [N, C] of both sides, summed over them."""
+    one, other = (F.l1_loss(layer(READ * side), shapes) for layer, side in zip(readers, sides, strict=True))
+    return one + other
+
+
 class ExpertLoss(nn.Module):
     """The expert's loss on windows of `run` consecutive ones a clip."""
 
@@ -69,8 +75,7 @@ class ExpertLoss(nn.Module):
     def forward(self, windows: Tensor, mels: Tensor, shapes: Tensor) -> dict[str, Tensor]:
         """Windows [N, 5, 3, S / 2, S], the mel chunks [N, 1, 80, 16] that start with each, the mouths' shapes [N, 180]."""
         seen, heard = self.expert.see(windows), self.expert.hear(mels)
-        by_sight, by_sound = (F.l1_loss(layer(x * READ), shapes) for layer, x in zip(self.head.readers, (seen, heard), strict=True))
-        return {"contrast": contrast(seen @ heard.T, self.head.scale.exp(), self.run, self.expert.signed), "shape": SHAPED * (by_sight + by_sound)}
+        return {"contrast": contrast(seen @ heard.T, self.head.scale.exp(), self.run, self.expert.signed), "shape": SHAPED * shape_loss(self.head.readers, (seen, heard), shapes)}
 
 
 class Expert(Part):

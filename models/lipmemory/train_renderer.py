@@ -9,6 +9,7 @@ from what is drawn from.
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from models.corpus import Corpus
 from models.lipmemory import losses
 from models.lipmemory.config import Preset, compact
 from models.lipmemory.held_out import gains
-from models.lipmemory.networks import LipEncoder, QualityDiscriminator, SyncExpert, lower_half
+from models.lipmemory.networks import FaceRenderer, LipEncoder, QualityDiscriminator, SyncExpert, lower_half
 from models.lipmemory.networks import Renderer as Network
 from models.lipmemory.samples import SHAPE, Batch, Samples
 from models.lipmemory.train_expert import Expert, frozen_expert
@@ -34,8 +35,29 @@ PLAIN = 0.8  # share of the runs of frames that are seen and heard nearly as the
 SQUARES = 4.0  # how much squares count beside L1 at the end of a run, compact alone: decibels are of squares
 
 
-class RedrawLoss(nn.Module):
+class DrawingLoss(nn.Module, ABC):
+    """What a renderer of faces pays: for sounds alone, or for pictures."""
+
+    model: FaceRenderer
+    reader: nn.Linear
+
+    def forward(self, *batch: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Terms for a `Batch`, and what was drawn; or for mel chunks [N, 1, 80, 16] with the mouths' shapes [N, 36], nothing drawn."""
+        if len(batch) == 2:
+            mels, shape = batch
+            return {"shape": F.l1_loss(self.reader(self.model.hear(mels)), shape)}, None
+        terms, drawn = self.terms(Batch(*batch))
+        return terms, drawn.detach()
+
+    @abstractmethod
+    def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        """Every weighted term of the loss, and what was drawn."""
+
+
+class RedrawLoss(DrawingLoss):
     """What the renderer and the lip encoder pay: for sounds alone, or for pictures. The judge itself is not trained here."""
+
+    model: Network
 
     def __init__(
         self, preset: Preset, weights: losses.Weights, model: Network, lip: LipEncoder, reader: nn.Linear, judge: QualityDiscriminator, expert: SyncExpert | None
@@ -45,14 +67,6 @@ class RedrawLoss(nn.Module):
         self.model, self.lip, self.reader, self.expert = model, lip, reader, expert
         self.squares = 0.0
         self.judge = (judge,)  # in a tuple: its parameters are not this module's
-
-    def forward(self, *batch: Tensor) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Terms for a `Batch`, and what was drawn; or for mel chunks [N, 1, 80, 16] with the mouths' shapes [N, 36], nothing drawn."""
-        if len(batch) == 2:
-            mels, shape = batch
-            return {"shape": F.l1_loss(self.reader(self.model.hear(mels)), shape)}, None
-        terms, drawn = self.terms(Batch(*batch))
-        return terms, drawn.detach()
 
     def terms(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         """Every weighted term of the loss, and what was drawn [paths * N, 3, H, S], the key path first."""
