@@ -184,8 +184,14 @@ def launch(names: Sequence[str], order: Order, processes: int, tell: Tell) -> di
         finally:
             running.terminate()  # torchrun ends its processes; nothing to do where all have ended
     if figures.keys() != set(names):
-        raise EngineError(f"training ended without a result (exit code {running.returncode})", code="training.failed", next_step=f"Look into {log}.")
+        raise EngineError(f"training ended without a result (exit code {running.returncode}): {cause(log)}", code="training.failed", next_step=f"Look into {log}.")
     return figures
+
+
+def cause(log: Path) -> str:
+    """The first line of torchrun's log that names an error, else its last one: what else there is follows from it."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return next((line for line in lines if "Error" in line and not line.startswith("Traceback")), lines[-1] if lines else "its log is empty")[-300:]
 
 
 def listen(running: "subprocess.Popen[str]", tell: Tell) -> dict[str, dict[str, Any]]:

@@ -291,3 +291,10 @@ def test_a_folder_of_ones_own_clips_is_split(tmp_path: Path) -> None:
         (tmp_path / "unseen" / f"{name}.bin").touch()
     (tmp_path / "unseen" / "index.json").write_text("[]")
     assert Corpus(tmp_path, "unseen").face.shape[0] == 0
+
+
+def test_a_launch_that_ends_without_a_result_says_what_the_log_says_first(tmp_path: Path) -> None:
+    log = tmp_path / "torchrun.log"
+    for text, told in (("Traceback (most recent call last):\n  x\nRuntimeError: address in use\nChildFailedError:\n", "RuntimeError: address in use"), ("\nKilled\n", "Killed"), ("", "its log is empty")):
+        log.write_text(text)
+        assert learn.cause(log) == told
