@@ -82,6 +82,7 @@ def _settings() -> "Settings":
 
     from flows.conductor import configure
     from infra.errors import SetupError
+    from infra.memory import one_heap
     from infra.settings import get_settings
     from infra.telemetry import set_up_logging
 
@@ -96,6 +97,7 @@ def _settings() -> "Settings":
     except OSError as error:
         raise SetupError(f"the home folder {settings.home} cannot be made ({error})", code="setup.home", next_step="Point DUBWRIGHT_HOME at a folder that can be written.") from error
     set_up_logging(settings.log)
+    one_heap()
     if settings.log.lower() != "debug":
         quiet_native_code(settings.home / "logs" / "native.log")
     configure(settings)

@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import pipeline, rows
 from infra.media import VideoWriter, write_wav
+from infra.memory import one_heap
 from infra.samples import Samples
 from infra.settings import get_settings
 from infra.telemetry import Stopwatch
@@ -107,6 +108,7 @@ def _peak(seconds: float) -> float:
 
 
 if __name__ == "__main__":
+    one_heap()
     with pipeline.scratch() as scratch:
         make(film_of(scratch / "film.mkv", float(sys.argv[1]), SLOW), scratch, Stopwatch())
     sys.stdout.write(f"{rows.peak_mib():.1f}\n")

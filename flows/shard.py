@@ -10,6 +10,7 @@ from flows.job import run_job
 from flows.pool import slot
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import StaleToken
+from infra.memory import one_heap
 from infra.settings import Settings, get_settings
 
 
@@ -19,6 +20,7 @@ def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
 
     `lost`: somebody else holds the job now, or it was cancelled. Paused and draining batches end the shard after its job.
     """
+    one_heap()
     settings = get_settings()
     database, artifacts = open_database(settings), open_artifacts(settings)
     ended: dict[str, str] = {}

@@ -47,8 +47,9 @@ class Samples:
 
     def __getitem__(self, part: slice) -> np.ndarray:
         start, count = self._run(part)
-        data = os.pread(self._file.fileno(), count * self.dtype.itemsize, start * self.dtype.itemsize)
-        return np.frombuffer(data, self.dtype)
+        values = np.empty(count, self.dtype)
+        done = os.preadv(self._file.fileno(), [values.view(np.uint8).data], start * self.dtype.itemsize)
+        return values[: done // self.dtype.itemsize]
 
     def __setitem__(self, part: slice, values: np.ndarray) -> None:
         start, count = self._run(part)
