@@ -16,7 +16,7 @@ import numpy as np
 
 from infra.errors import MediaError
 from infra.media import OPTIONS, iter_frames, read_audio
-from infra.memory import give_back
+from infra.memory import let_go, tidied
 from infra.samples import Samples, Wave, delayed, loudest
 from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
@@ -102,8 +102,8 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave,
     if isinstance(voice, str):
         return unscorable(voice, scorer.version)
     present: list[bool] = []
-    video = Samples(np.float32, (part.ravel() for part in scorer.seen(mouths(present))))
-    give_back()  # what pictures and their networks took
+    video = Samples(np.float32, (part.ravel() for part in scorer.seen(tidied(mouths(present)))))
+    let_go()  # what pictures and their networks took
     seen = np.array(present, bool)
     if not seen.any():
         return unscorable("no face is seen", scorer.version)
@@ -214,7 +214,7 @@ def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray) -> dic
     lanes: dict[int, _Lane] = {}
     scores: dict[int, SyncScore] = {}
     rows = zip(pictures(path), tracks.faces(), strict=True)
-    for tick, (picture, faces) in enumerate(on_clock((picture.time, (picture, faces)) for picture, faces in rows)):
+    for tick, (picture, faces) in enumerate(tidied(on_clock((picture.time, (picture, faces)) for picture, faces in rows))):
         for track in [track for track in lanes if picture.number >= ends[track]]:
             scores[track] = lanes.pop(track).score(wave, voice)
         here = {face.track: face for face in faces}

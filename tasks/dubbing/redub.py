@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from infra.memory import give_back
+from infra.memory import give_back, let_go
 from infra.settings import Settings
 from infra.version import source_hash
 from infra.video import DubWriter, Picture, VideoFacts, inspect, pictures
@@ -197,7 +197,7 @@ def dub(
             yield number
             if number % WINDOW == 0:
                 give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
-    give_back()
+    let_go()
     sound.unlink()
     notes += writer.notes
 

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import numpy as np
 
+from infra.memory import let_go
 from infra.video import pictures
 from models.avct.keypoints import from_landmarks, mouth_opening
 from models.faces.crop import face_square
@@ -41,6 +42,7 @@ def find_references(video: Path, tracks: TrackFile, spans: Sequence[Span], path:
                 _put(out, f"picture-{face.track}-{rung}", found.picture)
                 _put(out, f"still-{face.track}-{rung}", found.still)
                 _put(out, f"marks-{face.track}-{rung}", found.landmarks.astype(np.float32))
+    let_go()  # what the decoder and the tracks' faces took
 
 
 def _still(tracks: TrackFile, face: Face) -> np.ndarray | None:

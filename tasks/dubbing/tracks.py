@@ -27,7 +27,7 @@ from typing import IO
 import numpy as np
 
 from infra.errors import InputError
-from infra.memory import give_back
+from infra.memory import let_go, tidied
 from models.faces.crop import Square
 from models.faces.follow import Followed, Lane, followed
 from models.faces.identity import People
@@ -93,9 +93,9 @@ class Face:
 def follow(pictures: Iterable[Picture], path: Path) -> None:
     """Follow every face of a video's pictures, in one streamed pass, into a track file at `path` (replaced when it is whole)."""
     with TrackWriter(path) as out:
-        for row in followed(pictures):
+        for row in followed(tidied(pictures)):
             out.write(row)
-    give_back()  # what the decoder held
+    let_go()  # what the decoder held
 
 
 class TrackWriter:
