@@ -1,6 +1,6 @@
 """Speech of a job: text spoken by espeak-ng, or a recording aligned; always 16 kHz sound, phones with times, voice activity."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from models.types import SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
 from tasks.speech import espeak
 from tasks.speech.activity import voice_activity, widened
+from tasks.speech.assigned import voices_for
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
 BREATH = 0.05  # seconds between a cue that runs over and the one that it pushes
@@ -42,12 +43,13 @@ class SpeechTrack:
         write_wav(path, self.sound, self.rate)
 
 
-def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTrack:
-    """Speak cues. Timed cues start at their times, later when the one before runs over (said in notes); others follow one another.
+def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "", voices: Mapping[str, str] | None = None) -> SpeechTrack:
+    """Speak cues, each with its speaker's voice (`assigned.voices_for`). Timed cues start at their times, later when the one before runs
+    over (said in notes); others follow one another.
 
-    Raises InputError for a locale that no voice speaks and EngineError when a voice says nothing.
+    Raises ManifestError for a speaker without a voice, InputError for a locale that no voice speaks, EngineError when a voice says nothing.
     """
-    name = espeak.voice_for(locale, voice)
+    names = [espeak.voice_for(locale, own) for own in voices_for(cues, voice, voices or {})]
     timed = any(cue.end > 0 for cue in cues)
     sound = Samples(np.int16)
     phones: list[Phone] = []
@@ -55,7 +57,7 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
     placed: list[Cue] = []
     notes: list[str] = []
     clock = 0.0 if timed else LEAD
-    for cue in cues:
+    for cue, name in zip(cues, names, strict=True):
         spoken = espeak.speak(cue.text, name)
         length = max((p.end for p in spoken.phones), default=len(spoken.sound) / spoken.rate)
         start = max(cue.start, clock) if timed else clock
