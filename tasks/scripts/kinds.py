@@ -10,7 +10,7 @@ from infra.errors import InputError
 from tasks.scripts.faults import refused
 from tasks.scripts.lines import Reading
 
-LARGEST_BYTES = 32 * 2**20
+LARGEST_BYTES = {"workbook": 32 * 2**20, "text": 8 * 2**20}  # fifty thousand cues are five MiB
 KINDS = {
     "vtt": "WebVTT", "srt": "SRT", "ttml": "TTML", "ass": "ASS", "sheet": "a table", "xlsx": "an Excel workbook", "edl": "an edit list (CMX3600)", "text": "plain text",
 }  # fmt: skip
@@ -45,12 +45,14 @@ class Opened:
 def open_script(path: Path, reading: Reading) -> Opened:
     """Read and recognise a file. Raises InputError where it is not there, ManifestError where it is too large, not text, or of no known format."""
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise refused("file", f"it is larger than {LARGEST_BYTES >> 20} MiB", "split it into several scripts")
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES["workbook"] + 1)
     except OSError as error:
         raise InputError(f"the script {path.name} cannot be read ({error.strerror})", code="store.missing", next_step="Check the path in the manifest.") from error
     named = SUFFIXES.get(path.suffix.lower(), "")
+    most = LARGEST_BYTES["workbook" if data.startswith(b"PK\x03\x04") else "text"]
+    if len(data) > most:
+        raise refused("file", f"it is larger than {most >> 20} MiB", "split it into several scripts")
     for mark, (what, fix) in FOREIGN.items():
         if data.startswith(mark):
             raise refused("file", f"it is {what}, not a script", fix)

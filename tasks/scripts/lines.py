@@ -17,6 +17,7 @@ from tasks.scripts.times import Clock
 
 MOST_CUES = 50_000  # a long film has some two thousand
 LONGEST_TEXT = 5_000  # characters of a cue: some minutes of speech
+LONGEST_WRITTEN = 10 * LONGEST_TEXT  # with its tags
 LATEST = 24 * 3600  # seconds at which a cue may end
 LATE_START = 3600  # a first cue from here on shows that the programme does not start at 0
 LONGEST_NAME = 60  # characters of a speaker's name in front of a line
@@ -123,7 +124,7 @@ def named(lines: Iterable[Line], reading: Reading, notes: list[str]) -> Iterator
     known = {name_key(name) for name in reading.speakers}
     loud: list[str] = []
     for line in lines:
-        found = NAMED.fullmatch(line.text)
+        found = NAMED.fullmatch(line.text) if len(line.text) <= LONGEST_TEXT else None
         name = found[1].strip() if found else ""
         capital = len(name) > 1 and name.isupper() and len(name.split()) <= 4
         if found and not line.speaker and (name_key(name) in known or (known and capital)):

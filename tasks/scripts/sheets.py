@@ -5,6 +5,7 @@ import datetime
 import io
 import re
 import unicodedata
+import warnings
 import zipfile
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,7 @@ from fractions import Fraction
 from itertools import chain, islice
 from typing import Any
 
+from infra.errors import ManifestError
 from tasks.scripts.faults import BadTime, refused
 from tasks.scripts.lines import MOST_CUES, Found, Line, Reading
 from tasks.scripts.times import Clock
@@ -61,6 +63,7 @@ def read_workbook(data: bytes, reading: Reading) -> Found:
     from openpyxl import load_workbook
 
     _weigh(data)
+    warnings.filterwarnings("ignore", module="openpyxl")  # of styles and checks that no script has use for
     found = Found()
     try:
         book = load_workbook(io.BytesIO(data), read_only=True, data_only=True, keep_links=False)
@@ -70,13 +73,13 @@ def read_workbook(data: bytes, reading: Reading) -> Found:
             if any(map(_known, head)) or sheet is sheets[-1]:
                 if len(sheets) > 1:
                     found.notes.append(f"of the workbook's sheets {sheet.title[:40]!r} is read")
-                rows = sheet.iter_rows(max_col=MOST_COLUMNS, max_row=MOST_ROWS, values_only=True)
+                rows = sheet.iter_rows(max_col=MOST_COLUMNS, values_only=True)
                 _read(enumerate(rows, 1), reading, found, "row")
                 break
-    except csv.Error:
+    except ManifestError:
         raise
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError, OSError, zipfile.BadZipFile, NotImplementedError, OverflowError, SyntaxError, EOFError) as error:
-        raise refused("file", f"the workbook cannot be read ({type(error).__name__}: {str(error)[:80]})", "save it anew as .xlsx, or as .csv") from error
+    except Exception as error:  # a damaged workbook fails in openpyxl, zipfile, zlib or expat, in as many ways as it can be damaged
+        raise refused("file", f"the workbook cannot be read ({type(error).__name__}: {' '.join(str(error).split())[:80]})", "save it anew as .xlsx, or as .csv") from error
     if not found.lines and not found.faults.rows:
         found.faults.add("file", "its sheets hold no cue", "give a sheet with the headers start, end, speaker, text")
     return found
@@ -161,12 +164,12 @@ def _read(rows: Iterable[Row], reading: Reading, found: Found, word: str) -> Non
     after = [row for row in head if row[0] > best[0]]
     open_ended: list[int] = []
     for number, cells in chain(after, stream):
-        if number > MOST_ROWS or found.full():
-            found.faults.add(f"{word} {number}", f"the sheet has more than {MOST_CUES} cues", "split it into several scripts")
-            return
         told = {what: cells[at] if at < len(cells) else None for what, at in columns.items()}
         if not any(_cell(value) for value in told.values()):
             continue
+        if number > MOST_ROWS or found.full():
+            found.faults.add(f"{word} {number}", f"the sheet has more than {MOST_CUES} cues, or cues below row {MOST_ROWS}", "split it into several scripts")
+            return
         line = _line(told, f"{word} {number}", clock, found)
         if line is not None:
             open_ended += [len(found.lines)] if line.start is not None and line.end is None else []

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from tasks.scripts.faults import BadTime
-from tasks.scripts.lines import Found, Line, Reading, name_key
+from tasks.scripts.lines import LONGEST_WRITTEN, MOST_CUES, Found, Line, Reading, name_key
 
 FIELDS = ("layer", "start", "end", "style", "name", "marginl", "marginr", "marginv", "effect", "text")
 STAMP = re.compile(r"\s*(\d{1,2}):([0-5]\d):([0-5]\d)[.,:](\d{2,3})\s*")
@@ -39,7 +39,7 @@ def read_ass(text: str, reading: Reading) -> Found:
             found.faults.add(where, f"the event has {len(parts)} of {len(fields)} fields", "write all of them, as in the line Format:")
             continue
         told = dict(zip(fields, parts, strict=True))
-        event = SSAEvent(text=told["text"])
+        event = SSAEvent(text=told["text"][:LONGEST_WRITTEN])
         if event.is_drawing or not event.plaintext.strip():
             drawn, empty = drawn + event.is_drawing, empty + (not event.is_drawing)
             continue
@@ -51,7 +51,7 @@ def read_ass(text: str, reading: Reading) -> Found:
         style = told.get("style", "").strip().lstrip("*")
         rows.append((Line(where, start, end, event.plaintext, told.get("name", told.get("actor", "")).strip(), told["end"].strip()), style))
         styles.add(style.lower())
-        if len(rows) > 60_000:
+        if len(rows) > MOST_CUES:
             break
     found.lines = _by_style(rows, reading)
     found.notes += [f"{empty} event(s) without text are left out"] if empty else []

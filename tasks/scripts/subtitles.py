@@ -12,7 +12,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from tasks.scripts.faults import BadTime, Faults
-from tasks.scripts.lines import Found, Line, Reading, named
+from tasks.scripts.lines import LONGEST_WRITTEN, Found, Line, Reading, named
 from tasks.scripts.times import Clock
 
 TAG = re.compile(r"<[^<>]*>")
@@ -53,7 +53,11 @@ def read_vtt(text: str, reading: Reading) -> Found:
         if times is None or stray is not None:
             continue
         left |= {"positions": left.get("positions", 0) + 1} if re.search(r"\b(?:region|line|position|align|size|vertical):", block[at]) else {}
-        parts = list(_voices("\n".join(block[at + 1 :])))
+        payload = "\n".join(block[at + 1 :])
+        if len(payload) > LONGEST_WRITTEN:
+            found.faults.add(f"line {number + at}", f"the cue has {len(payload)} characters", "split it into several cues")
+            continue
+        parts = list(_voices(payload))
         shared += len(parts) > 1
         found.lines += split(Line(f"line {number + at}", times[0], times[1], "", "", times[2]), parts)
         if found.full():
@@ -77,7 +81,8 @@ def read_srt(text: str, reading: Reading) -> Found:
             payload.pop()  # the number of the next cue
         times = _times(rows[at], SRT_TIMES, f"line {at + 1}", "srt", clock, found.faults)
         if times is not None:
-            words = html.unescape(SRT_TAG.sub(" ", "\n".join(line for line in payload if line.strip())))
+            words = "\n".join(line for line in payload if line.strip())
+            words = html.unescape(SRT_TAG.sub(" ", words)) if len(words) <= LONGEST_WRITTEN else words
             found.lines.append(Line(f"line {at + 1}", times[0], times[1], words, "", times[2]))
         if found.full():
             break

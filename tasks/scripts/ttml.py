@@ -37,7 +37,7 @@ class Element:
     cursor: Fraction = Fraction(0)  # in a sequence: where the last child ended
     agent: str = ""
     hidden: bool = False
-    preserve: bool = False
+    bad: bool = False  # its times, or those around it, cannot be read, which has been told
 
 
 @dataclass
@@ -159,9 +159,8 @@ class Handler(ContentHandler):
         element = Element(local if kind else "", hidden=not content and any(e.name in ("body", "p") for e in self.stack))
         if self.stack:
             above = self.stack[-1]
-            element.agent, element.preserve, element.hidden = above.agent, above.preserve, element.hidden or above.hidden
+            element.agent, element.hidden, element.bad = above.agent, element.hidden or above.hidden, above.bad
             element.begin, element.end = above.begin, above.end
-        element.preserve = {"preserve": True, "default": False}.get(attributes.get((XML, "space"), ""), element.preserve)
         if content:
             self._timed(element, attributes)
         if kind and kind["part"] == "#metadata" and local == "agent" and len(self.made.agents) < MOST_AGENTS:
@@ -180,7 +179,7 @@ class Handler(ContentHandler):
             self.agent = ""
         if element.name == "br" and not element.hidden:
             self._text("\n")
-        if element.name == "p" and not element.hidden:
+        if element.name == "p" and not element.hidden and not element.bad:
             self._paragraph()
 
     def characters(self, content: str) -> None:
@@ -240,6 +239,7 @@ class Handler(ContentHandler):
                     given[key] = self.times.seconds(attributes["", key])
                 except BadTime as error:
                     self.made.found.faults.add(f"line {self.line()}", f"{key} {error.problem}", error.fix)
+                    element.bad = True
         element.begin = base + given.get("begin", Fraction(0))
         ends = [base + given["end"]] if "end" in given else []
         ends += [element.begin + given["dur"]] if "dur" in given else []
