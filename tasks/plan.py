@@ -28,6 +28,7 @@ from tasks.manifest import JobRow, Manifest
 from tasks.rows import Timecode
 from tasks.scripts import SUFFIXES, Reading, from_text, open_cues
 from tasks.speech.assigned import voices_for
+from tasks.speech.lexicon import check, read_lexicon
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
 CHARACTERS_A_SECOND = 13.0
@@ -163,11 +164,17 @@ def _look_at_video(path: Path) -> float:
     return inspect(path).seconds
 
 
+def _look_at_lexicon(path: Path) -> float:
+    read_lexicon(path)
+    return 0.0
+
+
 LOOKS: dict[str, Callable[[Path], float]] = {
     "portrait": _look_at_portrait,
     "video": _look_at_video,
     "face": _look_at_portrait,
     "audio": _look_at_audio,
+    "lexicon": _look_at_lexicon,
 }
 
 
@@ -203,7 +210,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
             error = error or _of_role(problem, role, place)
         else:
             seconds = problem.seconds if role == "video" or (role in ("script", "audio") and not row.video) else seconds
-            error = error or (_voiced(row, problem.cues) if role == "script" else None)
+            error = error or (_voiced(row, problem.cues) if role == "script" else _sayable(row, inputs[role]) if role == "lexicon" else None)
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
@@ -244,6 +251,18 @@ def _voiced(row: JobRow, cues: tuple[Cue, ...]) -> DubwrightError | None:
         voices_for(cues, row.voice, row.voices)
     except DubwrightError as error:
         return error
+    return None
+
+
+def _sayable(row: JobRow, lexicon: Input) -> DubwrightError | None:
+    """What is wrong where a voice of the job cannot make the sounds that the lexicon asks for."""
+    from tasks.speech.espeak import voice_for
+
+    try:
+        for voice in {row.voice: None, **dict.fromkeys(row.voices.values())}:
+            check(read_lexicon(lexicon.path, row.locale), voice_for(row.locale, voice))
+    except DubwrightError as error:
+        return InputError(error.message, code=error.code, next_step=error.next_step)
     return None
 
 

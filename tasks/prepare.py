@@ -7,6 +7,7 @@ from infra.version import source_hash
 from models.types import Portrait
 from tasks.scripts import Reading, Script, from_text, open_cues
 from tasks.speech import SpeechTrack
+from tasks.speech.lexicon import Lexicon, read_lexicon
 from tasks.stages import Work, keep
 from tasks.values import load_landmarks, load_speech, save_landmarks, save_speech
 
@@ -27,7 +28,7 @@ def speech(work: Work) -> None:
     }
     if "video" in work.inputs:
         asks["length"] = spec["dubbing"]["length"]
-    sources = work.sources("script", "audio", "transcript", "video")
+    sources = work.sources("script", "audio", "transcript", "lexicon", "video")
     work.made["speech"] = keep(work, "speech", "speech.npz", asks, sources, lambda path: save_speech(path, make_speech(work)))
     work.speech = load_speech(work.made["speech"].path)
 
@@ -50,13 +51,14 @@ def spoken(work: Work) -> SpeechTrack:
     from tasks.speech import from_recording, synthesise
 
     spec, locale = work.spec, work.lease.locale
+    lexicon = read_lexicon(work.inputs["lexicon"], locale) if "lexicon" in work.inputs else Lexicon()
     if "audio" in work.inputs:
         words = spec["transcript"]
         if "transcript" in work.inputs:
             words = " ".join(cue.text for cue in open_cues(work.inputs["transcript"], reading_of(spec)).cues)
-        return from_recording(work.inputs["audio"], words, locale, spec["voice"])
+        return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
-    made = synthesise(script.cues, locale, spec["voice"], spec.get("voices", {}))
+    made = synthesise(script.cues, locale, spec["voice"], spec.get("voices", {}), lexicon)
     return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
 
 
