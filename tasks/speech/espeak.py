@@ -27,12 +27,15 @@ VOICES = {
 
 @dataclass(frozen=True)
 class Spoken:
-    """Sound float32 [samples] at `rate`, and its phones in seconds; `unknown` holds IPA symbols the phone table does not know."""
+    """Sound float32 [samples] at `rate`, and its phones in seconds; `unknown` holds IPA symbols the phone table does not know, `ipa` what
+    the voice said, a symbol a sound.
+    """
 
     sound: np.ndarray
     rate: int
     phones: tuple[Phone, ...]
     unknown: tuple[str, ...]
+    ipa: tuple[str, ...] = ()
 
 
 def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -99,7 +102,7 @@ def speak(text: str, voice: str, words_a_minute: int = 165, sounds: bool = False
         raise EngineError(f"espeak-ng says nothing to {text[:60]!r}", code="engine.silent", next_step="Check that the text is in the job's language.")
     sound = np.frombuffer(pcm[: answer["bytes"]], "<i2").astype(np.float32) / 32768
     phones, unknown = _phones(answer["marks"], len(sound) / answer["rate"])
-    return Spoken(sound, answer["rate"], phones, unknown)
+    return Spoken(sound, answer["rate"], phones, unknown, tuple(symbol for _, symbol in answer["marks"] if symbol))
 
 
 def _phones(marks: list[tuple[float, str]], seconds: float) -> tuple[tuple[Phone, ...], tuple[str, ...]]:
