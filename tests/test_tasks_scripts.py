@@ -175,6 +175,10 @@ def test_order_overlap_and_two_voices_in_a_cue(tmp_path: Path) -> None:
     assert [(cue.start, cue.end) for cue in found.cues] == [(1, 9), (5, 6)] and "out of order" in found.notes[0]
     both = from_webvtt("WEBVTT\n\n00:01.000 --> 00:03.000\n<v Ann>Four\n<v Bob>Also\n")
     assert [(cue.start, cue.end, cue.speaker) for cue in both] == [(1, 2, "Ann"), (2, 3, "Bob")]
+    (tmp_path / "b.srt").write_text("1\n00:00:01,000 --> 00:00:03,000\n- ANN: Four\n- BOB: Also\n")
+    found = open_cues(tmp_path / "b.srt", Reading(speakers=("Ann", "Bob")))
+    assert [(cue.start, cue.end, cue.speaker, cue.text) for cue in found.cues] == [(1, 2, "ANN", "Four"), (2, 3, "BOB", "Also")] and "1 cue(s)" in found.notes[0]
+    assert "ANN, BOB" in open_cues(tmp_path / "b.srt").notes[0]
 
 
 def test_nested_and_sequential_times_of_ttml(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ LONGEST_TEXT = 5_000  # characters of a cue: some minutes of speech
 LONGEST_WRITTEN = 10 * LONGEST_TEXT  # with its tags
 LATEST = 24 * 3600  # seconds at which a cue may end
 LATE_START = 3600  # a first cue from here on shows that the programme does not start at 0
-LONGEST_NAME = 60  # characters of a speaker's name in front of a line
+SHARED = "{count} cue(s) hold two voices; each voice has the share of its letters of the cue's time"
 NAMED = re.compile(r"\s*-?\s*([^:：\n]{1,60})[:：]\s*(.*)", re.DOTALL)
 
 
@@ -123,14 +123,42 @@ def named(lines: Iterable[Line], reading: Reading, notes: list[str]) -> Iterator
     """
     known = {name_key(name) for name in reading.speakers}
     loud: list[str] = []
+    shared = 0
     for line in lines:
-        found = NAMED.fullmatch(line.text) if len(line.text) <= LONGEST_TEXT else None
-        name = found[1].strip() if found else ""
-        capital = len(name) > 1 and name.isupper() and len(name.split()) <= 4
-        if found and not line.speaker and (name_key(name) in known or (known and capital)):
-            yield replace(line, text=found[2], speaker=name)
-            continue
-        loud += [name] if capital and name not in loud and not line.speaker else []
-        yield line
+        parts = [("", line.text)] if line.speaker or len(line.text) > LONGEST_TEXT else list(_parts(line.text, known, loud))
+        shared += len(parts) > 1
+        yield from [line] if line.speaker else split(line, parts)
     if loud:
         notes.append(f"words before a colon are spoken with the rest ({', '.join(loud[:8])}): give them voices in the manifest if they are speakers")
+    if shared:
+        notes.append(SHARED.format(count=shared))
+
+
+def _parts(text: str, known: set[str], loud: list[str]) -> Iterator[tuple[str, str]]:
+    """(speaker, text) of a cue's rows; a row that begins with a speaker's name begins what they say."""
+    speaker, said = "", list[str]()
+    for row in text.split("\n"):
+        found = NAMED.fullmatch(row)
+        name = found[1].strip() if found else ""
+        capital = len(name) > 1 and name.isupper() and len(name.split()) <= 4
+        if found and (name_key(name) in known or (known and capital)):
+            if said:
+                yield speaker, "\n".join(said)
+            speaker, said = name, [found[2]]
+            continue
+        loud += [name] if capital and name not in loud else []
+        said.append(row)
+    yield speaker, "\n".join(said)
+
+
+def split(whole: Line, parts: list[tuple[str, str]]) -> list[Line]:
+    """A cue of several speakers as one for each, in shares of their letters."""
+    if len(parts) == 1 or whole.start is None or whole.end is None:
+        return [replace(whole, speaker=name, text=text) for name, text in parts]
+    letters = [max(1, len(text.strip())) for _, text in parts]
+    at, span, made = whole.start, whole.end - whole.start, []
+    for (name, text), count in zip(parts, letters, strict=True):
+        until = at + span * count / sum(letters)
+        made.append(replace(whole, start=at, end=until, speaker=name, text=text))
+        at = until
+    return made

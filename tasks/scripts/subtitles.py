@@ -7,12 +7,11 @@ line is accounted for here. Tests hold the result against those libraries on wha
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
 from tasks.scripts.faults import BadTime, Faults
-from tasks.scripts.lines import LONGEST_WRITTEN, Found, Line, Reading, named
+from tasks.scripts.lines import LONGEST_WRITTEN, SHARED, Found, Line, Reading, named, split
 from tasks.scripts.times import Clock
 
 TAG = re.compile(r"<[^<>]*>")
@@ -24,7 +23,6 @@ SRT_STAMP = r"\d{1,3}:[0-5]?\d:[0-5]?\d[,.]\d{1,3}"
 SRT_TIMES = re.compile(rf"\s*({SRT_STAMP})\s*-->\s*({SRT_STAMP})(?:\s.*)?")
 ALMOST = re.compile(r"\s*\d{1,3}:\d{1,2}\S*\s*(?:-+>|=>|→|–>?|—>?)\s*\d{1,3}:\d{1,2}\S*\s*")
 SHOWN_AS = {"vtt": "00:01.000 --> 00:03.500", "srt": "00:00:01,000 --> 00:00:03,500"}
-SHARED = "{count} cue(s) hold two voices; each voice has the share of its letters of the cue's time"
 
 
 def read_vtt(text: str, reading: Reading) -> Found:
@@ -147,16 +145,3 @@ def _voices(payload: str) -> Iterator[tuple[str, str]]:
         elif any(c.isalnum() for c in text) or (name and len(told) == 2):
             merged.append((name, text))
     yield from merged or [("", "")]
-
-
-def split(whole: Line, parts: list[tuple[str, str]]) -> list[Line]:
-    """A cue of several speakers as one for each, in shares of their letters."""
-    if len(parts) == 1 or whole.start is None or whole.end is None:
-        return [replace(whole, speaker=name, text=text) for name, text in parts]
-    letters = [max(1, len(text.strip())) for _, text in parts]
-    at, span, made = whole.start, whole.end - whole.start, []
-    for (name, text), count in zip(parts, letters, strict=True):
-        until = at + span * count / sum(letters)
-        made.append(replace(whole, start=at, end=until, speaker=name, text=text))
-        at = until
-    return made

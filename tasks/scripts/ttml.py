@@ -12,8 +12,7 @@ from typing import Any
 from xml.sax.handler import ContentHandler, feature_external_ges, feature_external_pes, feature_namespaces
 
 from tasks.scripts.faults import BadTime, refused
-from tasks.scripts.lines import Found, Line, Reading
-from tasks.scripts.subtitles import SHARED, split
+from tasks.scripts.lines import SHARED, Found, Line, Reading, split
 from tasks.scripts.times import Rate, timecode
 
 NAMESPACE = re.compile(r"http://www\.w3\.org/(?:ns/ttml|2006/(?:10|04)/ttaf1)(?P<part>#\w+)?")
