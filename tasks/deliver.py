@@ -108,9 +108,9 @@ def deliver(
 ) -> Delivered:
     """Put a passed take at the manifest's output (`s3://bucket/prefix` or a folder), every file created once.
 
-    captions: formats beside WebVTT, as `srt` and `ttml`. What is there already with the same bytes is left, so that an interrupted delivery can be made again. Raises AlreadyThere,
-    before anything is written, where a file of that name holds other bytes; StoreError where the store refuses; MediaError
-    where the video cannot be read.
+    captions: formats beside WebVTT, as `srt` and `ttml`. What is there already with the same bytes is left, so that an interrupted
+    delivery can be made again. Raises AlreadyThere, before anything is written, where a file of that name holds other bytes; StoreError
+    where the store refuses; MediaError where the video cannot be read.
     """
     called = names(title, locale)
     content: dict[str, bytes | Path] = {"video": video, "captions": webvtt(cues).encode(), "poster": poster(video)}
