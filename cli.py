@@ -450,7 +450,7 @@ def train(
 @app.command()
 @verb
 def evaluate(
-    engine: Annotated[str, typer.Argument(help="avct, lipmemory, coherence, syncnet or gate.", show_default=False)] = "",
+    engine: Annotated[str, typer.Argument(help="avct, lipmemory, coherence, syncnet, gate or locales.", show_default=False)] = "",
     grid: Grid = GRID,
     clips: Annotated[int, typer.Option(help="Except for syncnet: clips to take; 0 is 16, of gate all, of --all 8.")] = 0,
     every: Annotated[bool, typer.Option("--all", help="All engines on the same clips, in one table, with contact sheets.")] = False,
@@ -476,6 +476,10 @@ def evaluate(
             from benchmarks.gate import run as measure_gate
 
             tree = measure_gate(corpus_at(grid), clips=clips, climb=True)
+        elif engine == "locales":
+            from benchmarks.locales import run as measure_locales
+
+            tree = measure_locales()
         elif engine == "syncnet":
             from models.syncnet.evaluate import evaluate as measure_scorer
 
@@ -493,7 +497,7 @@ def evaluate(
 
             tree = measure_coherence(corpus_at(grid), clips=clips or 16, ablate=ablation, cache=cache)
         else:
-            raise EngineError(f"nothing is evaluated under the name {engine!r}", code="engine.unknown", next_step="Known are avct, lipmemory, coherence, syncnet and gate; --all measures every engine.")
+            raise EngineError(f"nothing is evaluated under the name {engine!r}", code="engine.unknown", next_step="Known are avct, lipmemory, coherence, syncnet, gate and locales; --all measures every engine.")
     tables = tree.pop("tables", [])
     voice.result(tree)
     for table in tables:

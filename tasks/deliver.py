@@ -16,10 +16,13 @@ from infra.settings import Settings
 from infra.store import Store, open_store, sha256_of
 from models.types import Cue
 from tasks.pictures import poster
+from tasks.scripts import captions as written
+from tasks.scripts.captions import webvtt
 
 TYPES = {"video": "video/mp4", "captions": "text/vtt", "poster": "image/jpeg", "sidecar": "application/json"}
-SUFFIXES = {"video": ".mp4", "captions": ".vtt", "poster": ".jpg", "sidecar": ".json"}
-ORDER = ("captions", "poster", "sidecar", "video")  # the video last: where it stands, the rest stands too
+TYPES |= {f"captions_{kind}": written.TYPES[kind] for kind in ("srt", "ttml")}
+SUFFIXES = {"video": ".mp4", "captions": ".vtt", "poster": ".jpg", "sidecar": ".json", "captions_srt": ".srt", "captions_ttml": ".ttml"}
+ORDER = ("captions", "captions_srt", "captions_ttml", "poster", "sidecar", "video")  # the video last: where it stands, the rest stands too
 LONGEST_NAME = 90  # bytes of a title's slug
 RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)\d")
 LABELLED = "It must stay labelled as AI-generated wherever it is shown."
@@ -67,29 +70,6 @@ def names(title: str, locale: str) -> dict[str, str]:
     return {role: f"{slug(title)}.{place}{suffix}" for role, suffix in SUFFIXES.items()}
 
 
-def webvtt(cues: Sequence[Cue]) -> str:
-    """Cues as a WebVTT file (W3C), in order of time; speakers become voice tags."""
-    blocks = ["WEBVTT"]
-    for cue in sorted(cues, key=lambda c: (c.start, c.end)):
-        text = "\n".join(line for raw in cue.text.splitlines() if (line := _escaped(raw).strip()))
-        if not text:
-            continue
-        voice = f"<v {_escaped(' '.join(cue.speaker.split()))}>" if cue.speaker.strip() else ""
-        blocks.append(f"{_clock(cue.start)} --> {_clock(max(cue.end, cue.start + 0.001))}\n{voice}{text}")
-    return "\n\n".join(blocks) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\x00", "")
-
-
-def _clock(seconds: float) -> str:
-    thousandths = max(0, round(seconds * 1000))
-    return (
-        f"{thousandths // 3_600_000:02d}:{thousandths // 60_000 % 60:02d}:{thousandths // 1000 % 60:02d}.{thousandths % 1000:03d}"
-    )
-
-
 def sidecar(title: str, locale: str, facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> bytes:
     """The JSON beside a video. Nothing in it depends on when it was written, so that a second delivery writes the same bytes.
 
@@ -124,28 +104,30 @@ def _plain(value: Any) -> Any:
 
 
 def deliver(
-    video: Path, cues: Sequence[Cue], *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Settings
+    video: Path, cues: Sequence[Cue], *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Settings, captions: Sequence[str] = ()
 ) -> Delivered:
     """Put a passed take at the manifest's output (`s3://bucket/prefix` or a folder), every file created once.
 
-    What is there already with the same bytes is left, so that an interrupted delivery can be made again. Raises AlreadyThere,
-    before anything is written, where a file of that name holds other bytes; StoreError where the store refuses; MediaError
-    where the video cannot be read.
+    captions: formats beside WebVTT, as `srt` and `ttml`. What is there already with the same bytes is left, so that an interrupted
+    delivery can be made again. Raises AlreadyThere, before anything is written, where a file of that name holds other bytes; StoreError
+    where the store refuses; MediaError where the video cannot be read.
     """
     called = names(title, locale)
     content: dict[str, bytes | Path] = {"video": video, "captions": webvtt(cues).encode(), "poster": poster(video)}
+    content |= {f"captions_{kind}": written.captions(kind, cues, locale).encode() for kind in captions if kind != "vtt"}
     files = {role: _facts(called[role], TYPES[role], source) for role, source in content.items()}
     content["sidecar"] = sidecar(title, locale, facts, files)
     hashes = {role: sha256_of(source) for role, source in content.items()}
     store = open_store(output, settings)
-    missing = [role for role in ORDER if not _is_there(store, called[role], hashes[role], title, locale)]
+    order = [role for role in ORDER if role in content]
+    missing = [role for role in order if not _is_there(store, called[role], hashes[role], title, locale)]
     for role in missing:
         try:
             store.put(called[role], content[role], if_absent=True, content_type=TYPES[role])
         except AlreadyThere:
             if not _is_there(store, called[role], hashes[role], title, locale):
                 raise
-    urls = {role: store.url(called[role]) for role in ORDER}
+    urls = {role: store.url(called[role]) for role in order}
     return Delivered(urls["video"], hashes["video"], urls, hashes)
 
 

@@ -8,7 +8,7 @@ from infra.settings import Settings
 from infra.store import beside, fetch, sha256_of
 from tasks.stages import Work
 
-ROLES = ("portrait", "video", "face", "script", "audio", "transcript")
+ROLES = ("portrait", "video", "face", "script", "audio", "transcript", "lexicon")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from db import ledger
 from infra.telemetry import machine
@@ -107,10 +108,15 @@ def weights_of(work: Work, take: Take) -> tuple[dict[str, str], ...]:
     )
 
 
+def voices_of(spec: dict[str, Any]) -> dict[str, Any]:
+    """The voices that a job asks for, as parameters."""
+    return {"voice": spec["voice"], **({"voices": spec["voices"]} if spec.get("voices") else {})}
+
+
 def _record(work: Work, take: Take) -> ledger.TakeRecord:
     assert work.speech is not None
     parameters = {
-        "seed": take.seed, **take.parameters, "locale": work.lease.locale, "voice": work.spec["voice"], "text": work.spec["text"],
+        "seed": take.seed, **take.parameters, "locale": work.lease.locale, **voices_of(work.spec), "text": work.spec["text"],
         "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
         "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with,
     }  # fmt: skip

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from infra.errors import InputError, ManifestError
 from infra.settings import Settings
 from infra.store import fetch, split_url
-from tasks.rows import Defaults, JobRow, LadderRow
+from tasks.rows import Defaults, JobRow, LadderRow, voices_from
+from tasks.scripts.lines import name_key
 
 LARGEST_BYTES = 32 * 2**20
 MOST_JOBS = 100_000
@@ -210,7 +212,21 @@ def merged(given: dict[Any, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     own = {str(k): v for k, v in given.items() if k in JobRow.model_fields and v is not None}
     other = {"video": "portrait", "portrait": "video"}
     left = {other[name] for name in other if own.get(name)}
+    if own.get("voices") and defaults.get("voices"):
+        own["voices"] = _both(defaults["voices"], own["voices"])
     return {**{k: v for k, v in defaults.items() if k not in left}, **own}
+
+
+def _both(defaults: object, own: object) -> object:
+    """A batch's voices by speaker with a job's own in front; the job's alone where one of the two is none."""
+    try:
+        batch, job = voices_from(defaults), voices_from(own)
+    except PydanticCustomError:
+        return own
+    if not isinstance(batch, dict) or not isinstance(job, dict):
+        return own
+    mine = {name_key(str(name)) for name in job}
+    return {**{name: voice for name, voice in batch.items() if name_key(str(name)) not in mine}, **job}
 
 
 def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:

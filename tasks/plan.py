@@ -21,15 +21,28 @@ from infra.settings import Settings
 from infra.store import within
 from models import checkpoints
 from models.imports import PAPER
+from models.types import Cue
 from tasks.engines import LIPS
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
-from tasks.scripts import from_text, read_script
+from tasks.rows import Timecode
+from tasks.scripts import SUFFIXES, Reading, from_text, open_cues
+from tasks.speech.assigned import voices_for
+from tasks.speech.lexicon import check, read_lexicon
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
 CHARACTERS_A_SECOND = 13.0
 THREADS = 4
-WORDS = (".txt", ".vtt")  # a transcript of these suffixes is a file
+WORDS = tuple(SUFFIXES)  # a transcript of these suffixes is a file
+SCRIPTS = ("script", "transcript")  # roles that are read as scripts
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What an input says of itself: seconds of speech, as far as it says, and the cues of a script."""
+
+    seconds: float = 0.0
+    cues: tuple[Cue, ...] = ()
 
 
 @dataclass
@@ -97,9 +110,9 @@ class _Inputs:
 
     def __init__(self, manifest: Manifest, settings: Settings, tell: Callable[[int, int], None]) -> None:
         self.found: dict[str, Input | DubwrightError] = {}
-        self.looked: dict[tuple[str, str], float | DubwrightError] = {}
+        self.looked: dict[tuple[str, str, Reading | None], Looked | DubwrightError] = {}
         places = sorted({place for row in manifest.jobs for place in places_of(row).values()})
-        asks = sorted({(role, place) for row in manifest.jobs for role, place in places_of(row).items()})
+        asks = sorted({(role, place, reading_for(row, role)) for row in manifest.jobs for role, place in places_of(row).items()}, key=repr)
         self.done, self.total, self.tell = 0, len(places) + len(asks), tell
         with ThreadPoolExecutor(THREADS) as pool:
             self._each(pool.map(lambda place: _tried(lambda: bring(place, manifest.base, settings)), places), places, self.found)
@@ -111,10 +124,12 @@ class _Inputs:
             self.done += 1
             self.tell(self.done, self.total)
 
-    def _look(self, role: str, place: str) -> float:
-        """Seconds of speech that the input holds, as far as it says; raises what is wrong with it."""
+    def _look(self, role: str, place: str, reading: Reading | None) -> Looked:
+        """What the input says of itself; raises what is wrong with it."""
         there = self.found[place]
-        return 0.0 if isinstance(there, DubwrightError) else LOOKS[role](there.path)
+        if isinstance(there, DubwrightError):
+            return Looked()
+        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[role](there.path))
 
 
 def _tried(call: Callable[[], Any]) -> Any:
@@ -131,9 +146,9 @@ def _look_at_portrait(path: Path) -> float:
     return 0.0
 
 
-def _look_at_script(path: Path) -> float:
-    cues = read_script(path)
-    return max(cues[-1].end, sum(len(cue.text) for cue in cues) / CHARACTERS_A_SECOND) + 0.9
+def _look_at_script(path: Path, reading: Reading) -> Looked:
+    cues = open_cues(path, reading).cues
+    return Looked(max(max(cue.end for cue in cues), sum(len(cue.text) for cue in cues) / CHARACTERS_A_SECOND) + 0.9, cues)
 
 
 def _look_at_audio(path: Path) -> float:
@@ -149,18 +164,30 @@ def _look_at_video(path: Path) -> float:
     return inspect(path).seconds
 
 
+def _look_at_lexicon(path: Path) -> float:
+    read_lexicon(path)
+    return 0.0
+
+
 LOOKS: dict[str, Callable[[Path], float]] = {
     "portrait": _look_at_portrait,
     "video": _look_at_video,
     "face": _look_at_portrait,
-    "script": _look_at_script,
     "audio": _look_at_audio,
-    "transcript": _look_at_script,
+    "lexicon": _look_at_lexicon,
 }
 
 
+def reading_for(row: JobRow, role: str) -> Reading | None:
+    """How a job reads its script; None for inputs that are none."""
+    if role not in SCRIPTS:
+        return None
+    timecode = row.timecode or Timecode()
+    return Reading(timecode.rate, timecode.start, row.encoding, tuple(row.voices))
+
+
 def places_of(row: JobRow) -> dict[str, str]:
-    """The job's input files by role; a transcript is one when its name ends in .txt or .vtt."""
+    """The job's input files by role; a transcript is one when its name ends as scripts do."""
     found = {role: getattr(row, role) for role in ROLES if role != "face" and getattr(row, role)}
     if row.face and row.face.picture:
         found["face"] = row.face.picture
@@ -175,20 +202,23 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     inputs: dict[str, Input] = {}
     seconds = len(row.text) / CHARACTERS_A_SECOND + 0.9 if row.text else 0.0
     for role, place in places.items():
-        there, looked = found.found[place], found.looked[role, place]
+        there, looked = found.found[place], found.looked[role, place, reading_for(row, role)]
         if isinstance(there, Input):
             inputs[role] = there
         problem = there if isinstance(there, DubwrightError) else looked
         if isinstance(problem, DubwrightError):
             error = error or _of_role(problem, role, place)
-        elif role == "video" or (role in ("script", "audio") and not row.video):
-            seconds = problem
+        else:
+            seconds = problem.seconds if role == "video" or (role in ("script", "audio") and not row.video) else seconds
+            error = error or (_voiced(row, problem.cues) if role == "script" else _sayable(row, inputs[role]) if role == "lexicon" else None)
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
     asks += [] if row.engine == "auto" else ["no other engine"]
     if row.video:
         asks.append(dubbing_of(row))
+    if asked := asked_of(row):
+        asks.append(asked)
     return Planned(row, "invalid" if error else "made", _hash(asks), inputs, 0.0 if error else seconds, 0.0, error)
 
 
@@ -206,12 +236,42 @@ def _speakable(row: JobRow) -> DubwrightError | None:
 
     try:
         if row.text:
-            from_text(row.text)
+            voices_for(from_text(row.text, reading_for(row, "script") or Reading()), row.voice, row.voices)
         if not row.audio or row.transcript:
-            voice_for(row.locale, row.voice)
+            for voice in {row.voice: None, **dict.fromkeys(row.voices.values())}:
+                voice_for(row.locale, voice)
     except DubwrightError as error:
         return InputError(error.message, code=error.code, next_step=error.next_step)
     return None
+
+
+def _voiced(row: JobRow, cues: tuple[Cue, ...]) -> DubwrightError | None:
+    """What is wrong where a speaker of the script has no voice."""
+    try:
+        voices_for(cues, row.voice, row.voices)
+    except DubwrightError as error:
+        return error
+    return None
+
+
+def _sayable(row: JobRow, lexicon: Input) -> DubwrightError | None:
+    """What is wrong where a voice of the job cannot make the sounds that the lexicon asks for."""
+    from tasks.speech.espeak import voice_for
+
+    try:
+        for voice in {row.voice: None, **dict.fromkeys(row.voices.values())}:
+            check(read_lexicon(lexicon.path, row.locale), voice_for(row.locale, voice))
+    except DubwrightError as error:
+        return InputError(error.message, code=error.code, next_step=error.next_step)
+    return None
+
+
+def asked_of(row: JobRow) -> dict[str, Any]:
+    """What a job asks of its script, voices and captions, beyond what every job does."""
+    timecode = row.timecode.model_dump() if row.timecode else None
+    captions = [kind for kind in ("srt", "ttml") if kind in row.captions]
+    asked = {"voices": row.voices, "timecode": timecode, "encoding": row.encoding, "captions": captions}
+    return {name: value for name, value in asked.items() if value}
 
 
 def dubbing_of(row: JobRow) -> dict[str, Any]:
@@ -265,6 +325,7 @@ def spec_of(made: Plan, job: Planned) -> dict[str, Any]:
         "seed": row.seed,
         "consent": row.consent,
         "dubbing": dubbing_of(row) if row.video else None,
+        **asked_of(row),
         "seconds": round(job.seconds, 2),
         "estimate": round(job.estimate, 2),
         "fault": None if job.error is None else job.error.to_dict() | {"job": job.name},

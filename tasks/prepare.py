@@ -1,11 +1,13 @@
 """Speech and portrait of a job, made or fetched: what motion and render stand on."""
 
 from dataclasses import replace
+from typing import Any
 
 from infra.version import source_hash
 from models.types import Portrait
-from tasks.scripts import from_text, read_script
+from tasks.scripts import Reading, Script, from_text, open_cues
 from tasks.speech import SpeechTrack
+from tasks.speech.lexicon import Lexicon, read_lexicon
 from tasks.stages import Work, keep
 from tasks.values import load_landmarks, load_speech, save_landmarks, save_speech
 
@@ -14,16 +16,19 @@ def speech(work: Work) -> None:
     """Fill the job's speech: spoken from text or script, or aligned to the recording. Raises InputError, ManifestError, MediaError."""
     spec = work.spec
     asks = {
-        "code": source_hash("tasks/speech", "tasks/scripts.py", "tasks/values.py", "models/avct/phonemes.py"),
+        "code": source_hash("tasks/speech", "tasks/scripts", "tasks/values.py", "models/avct/phonemes.py"),
         "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role not in ("portrait", "face")},
         "text": spec["text"],
         "transcript": spec["transcript"],
         "locale": work.lease.locale,
         "voice": spec["voice"],
+        "voices": spec.get("voices", {}),
+        "timecode": spec.get("timecode"),
+        "encoding": spec.get("encoding", ""),
     }
     if "video" in work.inputs:
         asks["length"] = spec["dubbing"]["length"]
-    sources = work.sources("script", "audio", "transcript", "video")
+    sources = work.sources("script", "audio", "transcript", "lexicon", "video")
     work.made["speech"] = keep(work, "speech", "speech.npz", asks, sources, lambda path: save_speech(path, make_speech(work)))
     work.speech = load_speech(work.made["speech"].path)
 
@@ -46,13 +51,21 @@ def spoken(work: Work) -> SpeechTrack:
     from tasks.speech import from_recording, synthesise
 
     spec, locale = work.spec, work.lease.locale
+    lexicon = read_lexicon(work.inputs["lexicon"], locale) if "lexicon" in work.inputs else Lexicon()
     if "audio" in work.inputs:
         words = spec["transcript"]
         if "transcript" in work.inputs:
-            words = " ".join(cue.text for cue in read_script(work.inputs["transcript"]))
-        return from_recording(work.inputs["audio"], words, locale, spec["voice"])
-    cues = read_script(work.inputs["script"]) if "script" in work.inputs else from_text(spec["text"])
-    return synthesise(cues, locale, spec["voice"])
+            words = " ".join(cue.text for cue in open_cues(work.inputs["transcript"], reading_of(spec)).cues)
+        return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
+    script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
+    made = synthesise(script.cues, locale, spec["voice"], spec.get("voices", {}), lexicon)
+    return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
+
+
+def reading_of(spec: dict[str, Any]) -> Reading:
+    """How the job's script is to be read."""
+    timecode = spec.get("timecode") or {}
+    return Reading(timecode.get("rate", ""), timecode.get("start", ""), spec.get("encoding", ""), tuple(spec.get("voices", {})))
 
 
 def faces(work: Work) -> None:

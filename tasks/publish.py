@@ -7,7 +7,7 @@ from infra.version import code_version
 from models.types import SyncScore
 from tasks.deliver import Delivered
 from tasks.deliver import deliver as put
-from tasks.judge import weights_of
+from tasks.judge import voices_of, weights_of
 from tasks.ladder import of_tried
 from tasks.stages import Take, Work
 from tasks.takes import tried_of
@@ -25,7 +25,7 @@ def deliver(work: Work, take: Take) -> None:
     video = take.made["render"]
     made = put(
         video.path, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
-        facts=facts(work, take), settings=work.settings,
+        facts=facts(work, take), settings=work.settings, captions=work.spec.get("captions", ()),
     )  # fmt: skip
     ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
 
@@ -42,7 +42,7 @@ def facts(work: Work, take: Take) -> dict[str, Any]:
         "engine": take.rung.engine,
         "preset": work.lease.preset,
         "take": take.number,
-        "parameters": dict(sorted({"seed": take.seed, **take.parameters, "voice": work.spec["voice"]}.items())),
+        "parameters": dict(sorted({"seed": take.seed, **take.parameters, **voices_of(work.spec)}.items())),
         "rung": take.rung.to_dict(),
         "notes": [*work.speech.speech.notes, *take.notes],
         **({"cues": list(work.speech.fits)} if work.speech.fits else {}),

@@ -3,6 +3,7 @@
 import json
 import re
 import unicodedata
+from fractions import Fraction
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
@@ -64,6 +65,59 @@ class LadderRow(BaseModel):
     batch_seconds: float | None = Field(default=None, ge=0, description="The same of all jobs together.")
 
 
+class Timecode(BaseModel):
+    """What a script's timecodes count: frames a second, and the timecode at which the programme starts."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: str = ""
+    start: str = ""
+
+    @field_validator("rate", mode="before")
+    @classmethod
+    def _rate(cls, value: object) -> object:
+        from tasks.scripts.times import BadTime, rate_of
+
+        text = f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+        try:
+            return text if not isinstance(text, str) or not text else rate_of(text) and text.strip().lower()
+        except BadTime as error:
+            raise PydanticCustomError("timecode", "{problem}|{fix}", {"problem": error.problem, "fix": error.fix}) from error
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _start(cls, value: object) -> object:
+        if not isinstance(value, str):
+            raise PydanticCustomError("timecode", "the start is read as a number|put it in quotes, as \"10:00:00:00\"", {})
+        return value.strip()
+
+    @model_validator(mode="after")
+    def _together(self) -> "Timecode":
+        from tasks.scripts.times import BadTime, Clock, Rate
+
+        try:
+            clock = Clock(self.rate, self.start)
+            clock.origin(clock.rate or Rate(Fraction(1000)), code=clock.rate is not None)
+        except BadTime as error:
+            raise PydanticCustomError("timecode", "{problem}|{fix}", {"problem": error.problem, "fix": error.fix}) from error
+        return self
+
+
+def voices_from(value: object) -> object:
+    """Voices by speaker; in a table as JSON, or as `ANNA=espeak:es+f3; BEN=espeak:es`."""
+    if not isinstance(value, str):
+        return value
+    if value.lstrip().startswith("{"):
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise PydanticCustomError("voices", "it is not JSON|write ANNA=espeak:es+f3; BEN=espeak:es", {}) from error
+    pairs = [part.rpartition("=") for part in value.split(";") if part.strip()]
+    if not all(sign for _, sign, _ in pairs):
+        raise PydanticCustomError("voices", "a speaker has no voice|write ANNA=espeak:es+f3; BEN=espeak:es", {})
+    return {name.strip(): voice.strip() for name, _, voice in pairs}
+
+
 class Defaults(BaseModel):
     """What a job takes where it says nothing itself."""
 
@@ -80,7 +134,12 @@ class Defaults(BaseModel):
     length: Literal["fit", "hold", "cut"] = Field("fit", description="What gives way where speech and video are not equally long.")
     original_sound: Literal["replace", "keep"] = Field("replace", description="`keep`: the video's own first sound track stays, as the last one.")
     quiet_shots: Literal["redraw", "copy"] = Field("redraw", description="`copy`: shots in which nothing is said stay as they are, unencoded where that can be.")
-    voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
+    voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`, for every speaker without one of their own; by default the locale's.")
+    voices: dict[str, str] = Field(default_factory=dict, description="Voices by the script's speakers, as `{ANNA: espeak:es+f3, BEN: espeak:es}`.")
+    lexicon: str = Field("", description="A CSV file of words and how they are said.")
+    timecode: Timecode | None = Field(None, description="What timecodes of the script count: `{rate: 29.97df, start: \"01:00:00:00\"}`.")
+    encoding: str = Field("", max_length=40, description="Encoding of a script that is not Unicode, as `cp1252`.")
+    captions: tuple[Literal["vtt", "srt", "ttml"], ...] = Field(("vtt",), description="Captions that are delivered: `[vtt, srt, ttml]`; WebVTT always is.")
     consent: str = Field("", description="Reference of the consent record; kept with the job.")
     priority: int = Field(0, ge=-1000, le=1000, description="A job of more is worked on first; from -1000 to 1000.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
@@ -92,7 +151,48 @@ class Defaults(BaseModel):
             raise PydanticCustomError("locale", "{name} is not a locale|write language and region, as es-ES", {"name": repr(value[:40])})
         return value
 
-    @field_validator("portrait", "video", "script", "audio", "transcript", "picture", check_fields=False)
+    @field_validator("voices", mode="before")
+    @classmethod
+    def _voices(cls, value: object) -> object:
+        return voices_from(value)
+
+    @field_validator("voices")
+    @classmethod
+    def _speakers(cls, value: dict[str, str]) -> dict[str, str]:
+        from tasks.scripts.lines import name_key
+
+        keys = [name_key(name) for name in value]
+        if "" in keys or not all(voice.strip() for voice in value.values()):
+            raise PydanticCustomError("voices", "a speaker or a voice is empty|write {ex}", {"ex": "{ANNA: espeak:es+f3}"})
+        if len(set(keys)) < len(keys) or len(keys) > 1000:
+            raise PydanticCustomError("voices", "a speaker is named twice|names are one whatever their capitals; keep one of them", {})
+        return {" ".join(name.split()): voice.strip() for name, voice in value.items()}
+
+    @field_validator("timecode", mode="before")
+    @classmethod
+    def _timecode(cls, value: object) -> object:
+        """In a table `29.97df` or `25 @ 10:00:00:00`."""
+        if isinstance(value, str):
+            rate, _, start = value.partition("@")
+            return {"rate": rate.strip(), "start": start.strip()} if value.strip() else None
+        return {"rate": value} if isinstance(value, int | float) else value
+
+    @field_validator("encoding")
+    @classmethod
+    def _encoding(cls, value: str) -> str:
+        try:
+            "a".encode(value or "utf-8")
+        except (LookupError, ValueError) as error:
+            raise PydanticCustomError("encoding", "{name} is not an encoding|write one, as cp1252 or utf-16", {"name": repr(value[:20])}) from error
+        return value
+
+    @field_validator("captions", mode="before")
+    @classmethod
+    def _captions(cls, value: object) -> object:
+        """In a table `vtt, srt`."""
+        return [part for part in re.split(r"[\s,;]+", value) if part] if isinstance(value, str) else value
+
+    @field_validator("portrait", "video", "script", "audio", "transcript", "picture", "lexicon", check_fields=False)
     @classmethod
     def _place(cls, value: str) -> str:
         return place(value)
@@ -103,9 +203,9 @@ class JobRow(Defaults):
 
     title: str = Field(max_length=200, description="Name of the output; with the locale it is unique in a batch and names the files.")
     text: str = Field("", max_length=100_000, description="What is said, as plain text.")
-    script: str = Field("", description="A WebVTT or plain-text file with what is said; WebVTT cues start at their times.")
+    script: str = Field("", description="A file with what is said: WebVTT, SRT, TTML, ASS, a dubbing sheet, an edit list or plain text; timed cues start at their times.")
     audio: str = Field("", description="A recording that is lip-synced as it is.")
-    transcript: str = Field("", description="What the recording says: the words, or a file that ends in .txt or .vtt.")
+    transcript: str = Field("", description="What the recording says: the words, or a file that ends as scripts do, as .txt or .vtt.")
     face: Face | None = Field(None, description="Which face of a video speaks, where the sound does not tell: a point, boxes or a picture.")
 
     @field_validator("face", mode="before")

@@ -18,6 +18,7 @@ from infra.store import sha256_of
 from models.types import Cue
 from tasks.deliver import deliver, names, sidecar, slug, webvtt
 from tasks.pictures import contact_sheet, frames_at, length, poster
+from tasks.scripts import Reading, read_script
 
 CUES = (Cue(0.4, 1.25, "Hello, you & me.", "Ann"), Cue(1.5, 3.0, "Is 1 < 2?\nYes --> it is."))
 HOSTILE = [
@@ -122,6 +123,16 @@ def test_a_delivery_is_four_files_that_agree(tmp_path: Path, video: Path, settin
     assert told["lineage"]["command"] == f"dubwright lineage {sha256_of(video)}"
     with Image.open(folder / "welcome.es-ES.jpg") as picture:
         assert picture.format == "JPEG" and picture.size == (96, 64)
+
+
+def test_captions_in_other_formats_lie_beside_it_and_are_named(tmp_path: Path, video: Path, settings: Settings) -> None:
+    made = deliver(video, CUES, title="welcome", locale="es-ES", output=str(tmp_path / "out"), facts=FACTS, settings=settings, captions=("srt", "ttml"))
+    told = json.loads((tmp_path / "out" / "welcome.es-ES.json").read_text())["files"]
+    assert {"captions", "captions_srt", "captions_ttml"} < set(told) and set(made.files) == {*told, "sidecar"}
+    for role, suffix in (("captions_srt", ".srt"), ("captions_ttml", ".ttml")):
+        path = tmp_path / "out" / f"welcome.es-ES{suffix}"
+        assert told[role]["name"] == path.name and sha256_of(path) == told[role]["sha256"] == made.hashes[role]
+        assert [(cue.start, cue.end, cue.text) for cue in read_script(path, Reading(speakers=("Ann",)))] == [(0.4, 1.25, "Hello, you & me."), (1.5, 3.0, "Is 1 < 2? Yes --> it is.")]
 
 
 def test_delivering_again_changes_nothing(tmp_path: Path, video: Path, settings: Settings) -> None:

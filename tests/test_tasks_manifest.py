@@ -37,6 +37,18 @@ def test_yaml_json_and_csv_mean_the_same(tmp_path: Path) -> None:
     assert read[0].jobs[1].seed == 3 and read[0].jobs[0].locale == "es-ES"
 
 
+def test_voices_of_the_batch_and_of_a_job_are_joined(tmp_path: Path) -> None:
+    defaults = GOOD["defaults"] | {"voices": {"ANNA": "espeak:es+f3", "BEN": "espeak:es+m3"}}  # type: ignore[operator]
+    jobs = [{"title": "a", "text": "x", "voices": {"anna": "espeak:es+f5"}}, {"title": "b", "text": "x"}]
+    (tmp_path / "m.json").write_text(json.dumps({**GOOD, "defaults": defaults, "jobs": jobs}))
+    first, second = load_manifest(tmp_path / "m.json").jobs
+    assert first.voices == {"BEN": "espeak:es+m3", "anna": "espeak:es+f5"} and second.voices["ANNA"] == "espeak:es+f3"
+    (tmp_path / "m.csv").write_text('title,locale,portrait,text,voices,timecode,captions\na,es-ES,p.png,x,ANNA=espeak:es+f3; BEN=espeak:es,29.97df@01:00:00:00,"vtt, srt"\n')
+    row = load_manifest(tmp_path / "m.csv").jobs[0]
+    assert row.voices == {"ANNA": "espeak:es+f3", "BEN": "espeak:es"} and row.captions == ("vtt", "srt")
+    assert row.timecode is not None and (row.timecode.rate, row.timecode.start) == ("29.97df", "01:00:00:00")
+
+
 def test_every_fault_of_every_row_at_once(tmp_path: Path) -> None:
     tree = {
         "batch": "b",
@@ -81,6 +93,12 @@ def test_a_near_match_is_named(tmp_path: Path) -> None:
         ({"portrait": "file:///etc/passwd"}, "portrait", "cannot be read"),
         ({"portrait": "p\u202egnp.exe"}, "portrait", "invisible"),
         ({"seed": "many"}, "seed", "integer"),
+        ({"voices": {"ANNA": "espeak:es", "anna ": "espeak:es"}}, "voices", "twice"),
+        ({"voices": "ANNA"}, "voices", "no voice"),
+        ({"timecode": 29.97}, "timecode", "drop-frame"),
+        ({"timecode": {"rate": 25, "start": 36000}}, "timecode", "number"),
+        ({"encoding": "base64"}, "encoding", "not an encoding"),
+        ({"captions": ["vtt", "sub"]}, "captions", "vtt"),
         ({"gate": "strickt"}, "gate", "not one of"),
     ],
     ids=lambda value: str(value)[:24] if isinstance(value, dict) else "",

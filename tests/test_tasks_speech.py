@@ -7,54 +7,36 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.locales import PAGE, SENTENCES, coverage, table_of_ipa
 from infra.errors import InputError, ManifestError, MediaError
 from infra.media import write_wav
-from models.avct.phonemes import PHONES
+from models.avct.phonemes import IPA, PHONES, from_ipa
 from models.avct.transcripts import read_words
 from models.corpus import read_clip
 from tasks.scripts import from_text, from_webvtt, read_script
 from tasks.speech import espeak, from_recording, synthesise
 from tasks.speech.activity import voice_activity, widened
-
-SENTENCES = {
-    "en-US": "The quick brown fox jumps over the lazy dog, then asks why.",
-    "en-GB": "Bob might view the path again.",
-    "es-ES": "Hola, ¿qué tal? Mañana veremos un jabalí y un pingüino.",
-    "es-MX": "Buenos días, amigos, ¿listos para viajar?",
-    "fr-FR": "Un bon vin blanc, où est le feu d'artifice de juin?",
-    "de-DE": "Schöne Grüße, ich möchte zwölf Brötchen und Käse.",
-    "it-IT": "Gli gnocchi sono pronti, che bella giornata.",
-    "pt-BR": "Não há ninguém aqui, mas o pão está quente.",
-    "pt-PT": "Boa tarde, queria uma bica e água.",
-    "nl-NL": "Goedemorgen, het huis ligt bij de gracht.",
-    "pl-PL": "Dzień dobry, w Szczebrzeszynie chrząszcz brzmi.",
-    "ru-RU": "Здравствуйте, съешь ещё этих мягких булок.",
-    "uk-UA": "Добрий день, як ваші справи?",
-    "tr-TR": "Günaydın, çocuklar bahçede oynuyor.",
-    "ar-SA": "مرحبا بكم في العرض الجديد",
-    "hi-IN": "नमस्ते, आप कैसे हैं?",
-    "zh-CN": "你好，今天天气很好。",
-    "ja-JP": "こんにちは、おげんきですか。",
-    "ko-KR": "안녕하세요, 만나서 반갑습니다.",
-    "sv-SE": "God morgon, sju sjösjuka sjömän.",
-    "fi-FI": "Hyvää päivää, yötä myöten.",
-    "cs-CZ": "Dobrý den, třistatřicet stříbrných křepelek.",
-    "el-GR": "Καλημέρα, πώς είστε σήμερα;",
-    "hu-HU": "Jó napot, hogy vannak a gyerekek?",
-    "ro-RO": "Bună ziua, ce mai faceți?",
-    "vi-VN": "Xin chào, hôm nay trời đẹp.",
-    "id-ID": "Selamat pagi, apa kabar?",
-}
+from tasks.speech.visemes import VISEME_OF
 
 
 @pytest.mark.parametrize("locale", SENTENCES)
 def test_languages_speak_and_every_sound_has_a_mouth(locale: str) -> None:
+    found = coverage(locale)
+    assert not found.unknown and not found.unmapped() and len(found.visemes) >= 7
+    assert "| " + " | ".join(found.row()) + " |" in PAGE.read_text(), "python -m benchmarks.locales --docs"
     track = synthesise(from_text(SENTENCES[locale]), locale)
     phones = track.speech.phones
     assert len(phones) > 8 and {p.symbol for p in phones} <= set(PHONES)
     assert not [note for note in track.speech.notes if "without a mouth shape" in note]
     assert all(a.end <= b.start + 1e-6 and a.start < a.end for a, b in itertools.pairwise(phones))
     assert phones[-1].end <= track.speech.seconds and np.abs(track.sound).max() > 0.05
+
+
+def test_the_page_of_languages_has_the_whole_phone_table() -> None:
+    rows = list(table_of_ipa())
+    assert {symbol for _, _, symbols in rows for symbol in symbols.split()} == set(IPA) and set(VISEME_OF) == set(PHONES)
+    assert all(f"| {viseme} | `{phone}` | {symbols} |" in PAGE.read_text() for viseme, phone, symbols in rows), "python -m benchmarks.locales --docs"
+    assert from_ipa("aǃb") == (("AA", "B"), ("ǃ",))  # told, not dropped
 
 
 def test_phones_lie_where_the_sound_is() -> None:

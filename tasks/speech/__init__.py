@@ -1,6 +1,6 @@
 """Speech of a job: text spoken by espeak-ng, or a recording aligned; always 16 kHz sound, phones with times, voice activity."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from infra.media import read_audio, resampled, whole_samples, write_wav
 from infra.samples import Samples, Wave, mix, settled
 from models.types import SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
-from tasks.speech import espeak
+from tasks.speech import espeak, sounds
 from tasks.speech.activity import voice_activity, widened
+from tasks.speech.assigned import voices_for
+from tasks.speech.lexicon import Lexicon, plain
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
 BREATH = 0.05  # seconds between a cue that runs over and the one that it pushes
@@ -42,12 +44,17 @@ class SpeechTrack:
         write_wav(path, self.sound, self.rate)
 
 
-def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTrack:
-    """Speak cues. Timed cues start at their times, later when the one before runs over (said in notes); others follow one another.
+def synthesise(
+    cues: tuple[Cue, ...], locale: str, voice: str = "", voices: Mapping[str, str] | None = None, lexicon: Lexicon | None = None
+) -> SpeechTrack:
+    """Speak cues, each with its speaker's voice (`assigned.voices_for`). Timed cues start at their times, later when the one before runs
+    over (said in notes); others follow one another.
 
-    Raises InputError for a locale that no voice speaks and EngineError when a voice says nothing.
+    Raises ManifestError for a speaker without a voice, InputError for a locale that no voice speaks, EngineError when a voice says nothing.
     """
-    name = espeak.voice_for(locale, voice)
+    names = [espeak.voice_for(locale, own) for own in voices_for(cues, voice, voices or {})]
+    lexicon = lexicon or Lexicon()
+    shown = tuple(replace(cue, text=plain(cue.text)) for cue in cues)
     timed = any(cue.end > 0 for cue in cues)
     sound = Samples(np.int16)
     phones: list[Phone] = []
@@ -55,8 +62,9 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
     placed: list[Cue] = []
     notes: list[str] = []
     clock = 0.0 if timed else LEAD
-    for cue in cues:
-        spoken = espeak.speak(cue.text, name)
+    for cue, name, written in zip(shown, names, cues, strict=True):
+        spoken, told = pronounced(written.text, name, lexicon)
+        notes += told
         length = max((p.end for p in spoken.phones), default=len(spoken.sound) / spoken.rate)
         start = max(cue.start, clock) if timed else clock
         placed.append(replace(cue, start=start, end=start + length))
@@ -71,7 +79,14 @@ def synthesise(cues: tuple[Cue, ...], locale: str, voice: str = "") -> SpeechTra
         clock = start + length + (BREATH if timed else PAUSE)
     sound.grow(int(np.ceil((max(len(sound) / rate, placed[-1].end) + TAIL) * rate)))
     whole = settled(sound)
-    return SpeechTrack(_speech(whole, rate, tuple(phones), tuple(placed), notes), whole, rate, cues if timed else ())
+    return SpeechTrack(_speech(whole, rate, tuple(phones), tuple(placed), notes + lexicon.notes()), whole, rate, shown if timed else ())
+
+
+def pronounced(text: str, voice: str, lexicon: Lexicon) -> tuple[espeak.Spoken, list[str]]:
+    """A text as a voice says it, by the lexicon and SSML's elements; and what is to be told of that."""
+    words, named, strange = sounds.request(lexicon.say(text), voice)
+    notes = [f"the voice {voice} has no sound for {' '.join(strange)}: the word is read by its letters"] if strange else []
+    return espeak.speak(words, voice, sounds=named), notes
 
 
 def overruns(wanted: Sequence[Cue], spoken: Sequence[Cue]) -> list[str]:
@@ -85,7 +100,7 @@ def overruns(wanted: Sequence[Cue], spoken: Sequence[Cue]) -> list[str]:
     return notes
 
 
-def from_recording(path: Path, transcript: str, locale: str, voice: str = "") -> SpeechTrack:
+def from_recording(path: Path, transcript: str, locale: str, voice: str = "", lexicon: Lexicon | None = None) -> SpeechTrack:
     """A recording with or without its transcript. Raises MediaError, and InputError when nobody speaks in it."""
     wave = read_audio(path, SAMPLE_RATE)
     activity = widened(wave, voice_activity(wave))
@@ -93,7 +108,10 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "") ->
         raise InputError(f"nobody speaks in {path.name}", code="input.no_speech", next_step="Give a recording of speech.")
     notes: list[str] = []
     if transcript.strip():
-        spoken = espeak.speak(" ".join(transcript.split()), espeak.voice_for(locale, voice))
+        lexicon = lexicon or Lexicon()
+        spoken, notes = pronounced(" ".join(transcript.split()), espeak.voice_for(locale, voice), lexicon)
+        notes += lexicon.notes()
+        transcript = plain(transcript)
         found = aligner.align(np.asarray(wave), activity, spoken)
         phones = found.phones
         if found.cost > aligner.DOUBTFUL:

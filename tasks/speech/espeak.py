@@ -4,6 +4,7 @@ import functools
 import json
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -26,12 +27,15 @@ VOICES = {
 
 @dataclass(frozen=True)
 class Spoken:
-    """Sound float32 [samples] at `rate`, and its phones in seconds; `unknown` holds IPA symbols the phone table does not know."""
+    """Sound float32 [samples] at `rate`, and its phones in seconds; `unknown` holds IPA symbols the phone table does not know, `ipa` what
+    the voice said, a symbol a sound.
+    """
 
     sound: np.ndarray
     rate: int
     phones: tuple[Phone, ...]
     unknown: tuple[str, ...]
+    ipa: tuple[str, ...] = ()
 
 
 def _ask(request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
@@ -72,18 +76,33 @@ def voice_for(locale: str, voice: str = "") -> str:
     return name
 
 
-def speak(text: str, voice: str, words_a_minute: int = 165) -> Spoken:
-    """Speak text with one of espeak's voices. Raises EngineError when the voice is refused or nothing comes out."""
+def named(voice: str, sounds: Sequence[str]) -> dict[str, str]:
+    """The IPA of sounds by espeak's names for them, as a voice says them; '' for names that it does not know. Raises EngineError."""
+    answer, _ = _ask({"named": list(sounds), "names": _names(voice)})
+    if "ipa" not in answer:
+        raise EngineError(f"espeak-ng refuses the voice {voice!r}", code="engine.voice", next_step="Leave `voice` out, or name one of espeak-ng's language codes.")
+    return answer["ipa"]
+
+
+def _names(voice: str) -> list[str]:
+    """A voice's names, to be tried in order."""
     base, _, variant = voice.partition("+")
-    identifier = voices().get(base, base) + (f"+{variant}" if variant else "")
-    answer, pcm = _ask({"text": text, "names": [voice, identifier], "pace": words_a_minute})
+    return [voice, voices().get(base, base) + (f"+{variant}" if variant else "")]
+
+
+def speak(text: str, voice: str, words_a_minute: int = 165, sounds: bool = False) -> Spoken:
+    """Speak text with one of espeak's voices; `sounds`: espeak's names of sounds stand in [[ ]] (tasks/speech/sounds.py).
+
+    Raises EngineError when the voice is refused or nothing comes out.
+    """
+    answer, pcm = _ask({"text": text, "names": _names(voice), "pace": words_a_minute, "sounds": sounds})
     if answer.get("error") == "voice":
         raise EngineError(f"espeak-ng refuses the voice {voice!r}", code="engine.voice", next_step="Leave `voice` out, or name one of espeak-ng's language codes.")
     if "error" in answer:
         raise EngineError(f"espeak-ng says nothing to {text[:60]!r}", code="engine.silent", next_step="Check that the text is in the job's language.")
     sound = np.frombuffer(pcm[: answer["bytes"]], "<i2").astype(np.float32) / 32768
     phones, unknown = _phones(answer["marks"], len(sound) / answer["rate"])
-    return Spoken(sound, answer["rate"], phones, unknown)
+    return Spoken(sound, answer["rate"], phones, unknown, tuple(symbol for _, symbol in answer["marks"] if symbol))
 
 
 def _phones(marks: list[tuple[float, str]], seconds: float) -> tuple[tuple[Phone, ...], tuple[str, ...]]:

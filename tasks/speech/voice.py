@@ -4,8 +4,9 @@ The library keeps state between utterances that no call resets, and seeds its ch
 different each time; a fresh process with a seed of its own always says it the same way. It is also where a text that crashes the library does no harm. Only the standard library and the
 wheel that carries espeak-ng are imported, so that it starts fast.
 
-Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute)}. Answer: {"voices": {language:
-identifier}} or {"rate", "marks": [[seconds, IPA], ...], "bytes"} and that many bytes of 16-bit PCM, or {"error": reason}.
+Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute), "sounds" (true: names of sounds stand in
+[[ ]])}, or {"named": [names of sounds], "names"}. Answer: {"voices": {language: identifier}} or {"rate", "marks": [[seconds, IPA], ...],
+"bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"error": reason}.
 """
 
 import ctypes
@@ -16,7 +17,7 @@ from typing import Any
 import espeakng_loader
 
 RETRIEVAL, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 1, 0x0001, 0x0002, 0x8000
-PHONEME, UTF8, END_PAUSE, PACE = 7, 1, 0x1000, 1
+PHONEME, UTF8, SOUNDS, END_PAUSE, PACE = 7, 1, 0x100, 0x1000, 1
 SEED = 1
 
 
@@ -78,11 +79,23 @@ def speak(library: Any, rate: int, request: dict[str, Any]) -> tuple[dict[str, A
     callback = CALLBACK(receive)
     library.espeak_SetSynthCallback(callback)
     data = request["text"].encode() + b"\0"
-    code = library.espeak_Synth(data, len(data), 0, 0, 0, UTF8 | END_PAUSE, None, None)
+    flags = UTF8 | END_PAUSE | (SOUNDS if request.get("sounds") else 0)
+    code = library.espeak_Synth(data, len(data), 0, 0, 0, flags, None, None)
     library.espeak_Synchronize()
     if code != 0 or not sound:
         return {"error": "silent"}, b""
     return {"rate": rate, "marks": marks, "bytes": len(sound)}, bytes(sound)
+
+
+def named(library: Any, rate: int, request: dict[str, Any]) -> dict[str, Any]:
+    """The IPA of sounds by their names, as a voice says them alone."""
+    found: dict[str, str] = {}
+    for name in request["named"]:
+        answer, _ = speak(library, rate, {"text": f"[[{name}]]", "names": request["names"], "pace": 450, "sounds": True})
+        if answer.get("error") == "voice":
+            return answer
+        found[name] = "".join(mark for _, mark in answer.get("marks", ()))
+    return {"ipa": found}
 
 
 def main() -> None:
@@ -96,6 +109,8 @@ def main() -> None:
         answer: dict[str, Any] = {"error": "data"}
     elif request.get("voices"):
         answer = {"voices": voices(library)}
+    elif "named" in request:
+        answer = named(library, rate, request)
     else:
         answer, pcm = speak(library, rate, request)
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + pcm)
