@@ -96,7 +96,7 @@ def worker(batch: int, tell: Any) -> None:
     settings = get_settings()
     database = open_database(settings)
     with progress.listening(step):
-        while not ended(queries.job_states(database, batch)):
+        while not ended(queries.state_counts(database, batch)):
             reclaim(database, batch)
             if free := waiting(database, batch):
                 shard.fn(batch, free)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 TAKES = Path(__file__).parent / "stage_seconds.json"
+HEARTBEAT = 30  # seconds between a worker's words to Prefect that it is up
 COUNTS = ("ready", "jobs", "slept", "shards", "cpu", "queries", "transactions", "ledger", "leases", "none", "lease", "slowest", "api", "events")
 
 
@@ -70,7 +71,7 @@ def count(counts: Counts) -> None:
         counts.add("events")
         await emit(self, told)
 
-    PrefectEventsClient._emit = emitted  # type: ignore[method-assign]
+    PrefectEventsClient._emit = emitted  # type: ignore[method-assign, assignment]
     _timed(Database, counts)
     _ended(counts)
     lease = ledger.lease
@@ -267,8 +268,12 @@ def take_shards(pool: str, counts: Counts, stop: Any) -> None:
     from flows.shard import shard
 
     counts.put("ready", 1)
+    beaten = float("-inf")
     with get_client(sync_client=True) as client:
         while not stop.is_set():
+            if time.monotonic() - beaten > HEARTBEAT:
+                client._client.post(f"/work_pools/{pool}/workers/heartbeat", json={"name": f"worker-{os.getpid()}", "heartbeat_interval_seconds": HEARTBEAT})
+                beaten = time.monotonic()
             found = client.get_scheduled_flow_runs_for_work_pool(pool, scheduled_before=datetime.now(UTC))
             for told in found:
                 try:

@@ -1,12 +1,24 @@
 """Reading: where batches stand, and everything a report shows of one."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Float, and_, case, cast, func, or_, select
 
-from db import reviews
+from db import reviews, workers
 from db import tables as t
 from db.session import Database
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A job as shards are made of: estimated seconds of work, hash of the portrait or video that it may share with others, priority."""
+
+    job: int
+    seconds: float
+    face: str
+    priority: int = 0
+
 
 SHARED = ("speech", "faces", "tracks", "cast", "references")  # stages that a job's takes have in common
 
@@ -41,6 +53,35 @@ def job_states(database: Database, batch_id: int) -> dict[int, str]:
     """State of every job of a batch."""
     with database.begin() as session:
         return {row[0]: row[1] for row in session.execute(select(t.Job.id, t.Job.state).where(t.Job.batch_id == batch_id))}
+
+
+def state_counts(database: Database, batch_id: int) -> dict[str, int]:
+    """How many jobs of a batch are in which state."""
+    with database.begin() as session:
+        return {row[0]: row[1] for row in session.execute(select(t.Job.state, func.count()).where(t.Job.batch_id == batch_id).group_by(t.Job.state))}
+
+
+def estimates(database: Database, batch_id: int, most: int) -> list[Estimated]:
+    """Jobs of a batch that may be leased now, so many at most and in that order, without what else their rows hold."""
+    work, inputs = cast(t.Job.spec["estimate"].astext, Float), t.Job.spec["inputs"]
+    face = func.coalesce(inputs["video"]["sha256"].astext, inputs["portrait"]["sha256"].astext, "")
+    query = select(t.Job.id, func.coalesce(work, 0.0), face, t.Job.priority).where(workers.leasable())
+    with database.begin() as session:
+        return [Estimated(*row) for row in session.execute(workers.ordered(query, batch_id).limit(most))]
+
+
+def engines_asked(database: Database, batch_id: int) -> list[tuple[str, str, bool]]:
+    """Engine, preset, and whether it is for a video, of the jobs of a batch that can work."""
+    video = t.Job.spec["inputs"].has_key("video")
+    query = select(t.Job.engine, t.Job.preset, video).where(t.Job.batch_id == batch_id, t.Job.spec["fault"].astext.is_(None)).distinct()
+    with database.begin() as session:
+        return [(engine, preset, dubbed) for engine, preset, dubbed in session.execute(query)]
+
+
+def take_count(database: Database, batch_id: int) -> int:
+    """How many takes a batch's jobs have."""
+    with database.begin() as session:
+        return session.execute(select(func.count(t.Take.id)).join(t.Job, t.Job.id == t.Take.job_id).where(t.Job.batch_id == batch_id)).scalar_one()
 
 
 def delivered(database: Database, keys: list[str]) -> dict[str, dict[str, Any]]:
@@ -114,6 +155,8 @@ def takes_of(database: Database, job_id: int) -> list[dict[str, Any]]:
     """A job's takes in order as a report shows them, each with the files that it was made of: weights, and its speech."""
     with database.begin() as session:
         rows = session.execute(select(t.Take).where(t.Take.job_id == job_id).order_by(t.Take.number)).scalars().all()
+        if not rows:
+            return []
         ids = [row.id for row in rows]
         verdicts = {v.take_id: v for v in session.execute(select(t.Verdict).where(t.Verdict.take_id.in_(ids))).scalars()}
         calibrations = {c.id: c for c in session.execute(select(t.Calibration).where(t.Calibration.id.in_([v.calibration_id for v in verdicts.values()]))).scalars()}
