@@ -71,7 +71,7 @@ class ArtifactRow:
 
 @dataclass(frozen=True)
 class TakeRecord:
-    """A finished take."""
+    """A finished take. seconds: of its stages when they were really run; spent: of those that ran now, for this take."""
 
     number: int
     engine: str
@@ -83,6 +83,7 @@ class TakeRecord:
     video: ArtifactRow
     weights: tuple[dict[str, str], ...]
     windows: tuple[tuple[int, int, float], ...] = ()
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ def record_take(database: Database, held: Lease, take: TakeRecord, verdict: Verd
         if windows:
             session.execute(insert(t.Window).on_conflict_do_nothing(), windows)
         _judge(session, take_id, verdict)
-        _event(session, job.batch_id, job.id, "take", {"number": take.number, "verdict": verdict.verdict})
+        _event(session, job.batch_id, job.id, "take", {"number": take.number, "verdict": verdict.verdict, "spent": take.spent})
         return take_id
 
 

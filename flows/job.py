@@ -35,11 +35,14 @@ def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None
     """Run a stage as a Prefect task: tried again after an outage, ended when it hangs. Raises StaleToken before a job that is lost or cancelled."""
     ledger.renew(work.database, work.lease, work.settings.lease_seconds)
     limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
-    made = task(
+
+    def stage() -> None:  # without arguments: Prefect would walk through all that a take holds, for each stage again
+        call(work, *rest)
+
+    task(
         name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
         retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=_transient, timeout_seconds=limit,
-    )(call)  # fmt: skip
-    made(work, *rest)
+    )(stage)()  # fmt: skip
 
 
 def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease: ledger.Lease) -> str:

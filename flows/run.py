@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from db import ledger, queries
 from db.lineage import lineage
 from db.session import Database, open_database
+from db.throughput import throughput
 from flows.conductor import OwnServer
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import SetupError, StoreError
@@ -147,7 +148,8 @@ def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: 
 
     videos = [take["video"] for job in rows["jobs"] for take in job["takes"]]
     trees = {video: tree for video in videos if (tree := lineage(database, video))}
-    return write_report({**rows, "costs": costs_of(database, [rows["batch"]], get_settings())}, artifacts, path, trees)
+    more = {"costs": costs_of(database, [rows["batch"]], get_settings()), "throughput": throughput(database, rows["batch"])}
+    return write_report({**rows, **more}, artifacts, path, trees)
 
 
 def figures_of(rows: dict[str, Any]) -> dict[str, float]:
