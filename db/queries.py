@@ -70,6 +70,13 @@ def estimates(database: Database, batch_id: int, most: int) -> list[Estimated]:
         return [Estimated(*row) for row in session.execute(workers.ordered(query, batch_id).limit(most))]
 
 
+def next_inputs(database: Database, batch_id: int, jobs: list[int]) -> dict[str, Any]:
+    """The inputs of that of the jobs which would be leased next; empty where none would be. Nobody's lease."""
+    with database.begin() as session:
+        query = workers.ordered(select(t.Job.spec["inputs"]).where(workers.free(), t.Job.id.in_(jobs)), batch_id).limit(1)
+        return dict(session.execute(query).scalar_one_or_none() or {})
+
+
 def engines_asked(database: Database, batch_id: int) -> list[tuple[str, str, bool]]:
     """Engine, preset, and whether it is for a video, of the jobs of a batch that can work."""
     video = t.Job.spec["inputs"].has_key("video")

@@ -12,30 +12,30 @@ LOST = ("lease ran out", "released", "deferred", "queued again", "cancelled")  #
 # A job's leases, each until the job's next event of those that end one; one that has not ended lasts until now.
 LEASES = """
 WITH told AS (
-    SELECT job_id, kind, at, detail->>'worker' AS worker, lead(kind) OVER job AS then, lead(at) OVER job AS until
+    SELECT job_id, kind, at, detail->>'worker' AS worker, lead(kind) OVER job AS following, lead(at) OVER job AS until
     FROM events WHERE batch_id = :batch AND kind IN ('leased', 'delivered', 'flagged', 'failed', 'set aside', 'lease ran out', 'released', 'deferred', 'queued again', 'cancelled')
     WINDOW job AS (PARTITION BY job_id ORDER BY id)
 ), held AS (
-    SELECT job_id, worker, at, greatest(at, coalesce(until, now())) AS until, coalesce(then, '') AS then FROM told WHERE kind = 'leased'
+    SELECT job_id, worker, at, greatest(at, coalesce(until, now())) AS until, coalesce(following, '') AS following FROM told WHERE kind = 'leased'
 )"""
 WORKERS = """, busy AS (
     SELECT worker, range_agg(tstzrange(at, until)) AS spans, extract(epoch FROM max(until) - min(at)) AS present FROM held GROUP BY worker
 )
 SELECT count(*), coalesce(sum(present), 0),
     coalesce(sum((SELECT sum(extract(epoch FROM upper(span) - lower(span))) FROM unnest(spans) span)), 0),
-    (SELECT coalesce(sum(extract(epoch FROM until - at)), 0) FROM held WHERE then <> ALL(:lost)),
-    (SELECT coalesce(sum(extract(epoch FROM until - at)), 0) FROM held WHERE then = ANY(:lost))
+    (SELECT coalesce(sum(extract(epoch FROM until - at)), 0) FROM held WHERE following <> ALL(:lost)),
+    (SELECT coalesce(sum(extract(epoch FROM until - at)), 0) FROM held WHERE following = ANY(:lost))
 FROM busy"""
 QUEUE = """, first AS (SELECT job_id, min(at) AS at FROM held GROUP BY job_id)
 SELECT percentile_cont(ARRAY[0.5, 0.95, 1.0]) WITHIN GROUP (ORDER BY extract(epoch FROM first.at - batches.created_at)) FROM first, batches WHERE batches.id = :batch"""
 STAGES = """
 WITH told AS (
-    SELECT kind, at, detail, lead(kind) OVER job AS then, lead(at) OVER job AS until FROM events WHERE batch_id = :batch AND kind IN ('leased', 'take', 'judged anew', 'delivered')
+    SELECT kind, at, detail, lead(kind) OVER job AS following, lead(at) OVER job AS until FROM events WHERE batch_id = :batch AND kind IN ('leased', 'take', 'judged anew', 'delivered')
     WINDOW job AS (PARTITION BY job_id ORDER BY id)
 )
 SELECT stage.key, sum(stage.value::float) FROM told CROSS JOIN LATERAL jsonb_each_text(CASE jsonb_typeof(detail->'spent') WHEN 'object' THEN detail->'spent' ELSE '{}' END) stage
 WHERE kind = 'take' GROUP BY stage.key
-UNION ALL SELECT 'deliver', sum(extract(epoch FROM until - at)) FROM told WHERE kind IN ('take', 'judged anew') AND then = 'delivered' HAVING count(*) > 0"""
+UNION ALL SELECT 'deliver', sum(extract(epoch FROM until - at)) FROM told WHERE kind IN ('take', 'judged anew') AND following = 'delivered' HAVING count(*) > 0"""
 
 
 def throughput(database: Database, batch_id: int) -> dict[str, Any] | None:

@@ -1,6 +1,5 @@
 """A batch: jobs into shards of minutes, shards to this process or to a pool, until every job has come to an end."""
 
-import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -53,11 +52,9 @@ def _pieces(jobs: list[Estimated], room: float) -> list[tuple[float, list[int]]]
         faces.setdefault(job.face or f"job {job.job}", []).append(job)
     found: list[tuple[float, list[int]]] = []
     for members in faces.values():
-        whole = sum(cost(job) for job in members)
-        even = whole / max(1, math.ceil(whole / room - 0.01))  # parts of a face that are alike, not a full one and a rest
         spent, part = 0.0, list[int]()
         for job in members:
-            if part and spent + cost(job) / 2 > even:
+            if part and spent + cost(job) > room:
                 found.append((spent, part))
                 spent, part = 0.0, []
             part.append(job.job)

@@ -1,0 +1,122 @@
+"""Many jobs: shards by cost and face, the queue's order, where a batch's time went, and a small honest sample of the scale benchmark."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from db import ledger, queries, workers
+from db.ledger import JobSpec
+from db.queries import Estimated
+from db.session import Database
+from db.throughput import throughput, throughput_words
+from flows import batch
+from infra.settings import Settings
+from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+
+
+def costs(groups: list[list[int]], jobs: list[Estimated]) -> list[float]:
+    by = {job.job: batch.cost(job) for job in jobs}
+    return [sum(by[job] for job in group) for group in groups]
+
+
+def test_shards_are_balanced_by_cost_longest_first_and_keep_faces_together() -> None:
+    draw = random.Random(3)
+    jobs = [Estimated(number, draw.uniform(4, 40), f"face {number % 23}") for number in range(600)]
+    groups = batch.shards(jobs, 5.0)
+    assert sorted(job for group in groups for job in group) == list(range(600))
+    spent = costs(groups, jobs)
+    assert spent == sorted(spent, reverse=True) and max(spent) <= 300
+    assert len(groups) <= 1.15 * sum(spent) / 300 + 1  # next to none is half empty
+    faces = [len({number % 23 for number in group}) for group in groups]
+    assert sum(faces) / len(faces) < 2  # in order of the manifest each would hold all of them
+
+
+def test_what_is_left_is_cut_smaller_so_that_workers_end_together() -> None:
+    jobs = [Estimated(number, 20.0, "") for number in range(96)]  # 32 minutes
+    assert len(batch.shards(jobs, 20.0, lanes=1)) == 3
+    assert len(batch.shards(jobs, 20.0, lanes=8)) == 24
+    assert len(batch.shards(jobs, 20.0, lanes=500)) == 32  # of a minute at least: a worker takes seconds to begin one
+    mixed = [Estimated(0, 900.0, "a"), Estimated(1, 0.0, "a"), Estimated(2, 10.0, "b", priority=5)]
+    assert batch.shards(mixed, 5.0) == [[2], [0], [1]]  # the urgent first; one that is longer than a shard is one
+
+
+def test_a_batch_is_sent_as_there_is_room_and_what_becomes_urgent_comes_first(database: Database, tmp_path: Path) -> None:  # noqa: F811
+    class Narrow:
+        def __init__(self) -> None:
+            self.groups: list[list[int]] = []
+
+        def lanes(self) -> int:
+            return 1
+
+        def room(self) -> int:
+            return 2 - len(self.groups)
+
+        def sent(self) -> set[int]:
+            return {job for group in self.groups for job in group}
+
+        def send(self, batch_id: int, groups: list[list[int]]) -> None:
+            self.groups += groups
+
+    jobs = [JobSpec(f"k{n}", f"t{n:02d}", "es-ES", "avct", "compact", {"estimate": 30.0, "inputs": {"portrait": {"sha256": f"{n % 2}"}}}) for n in range(12)]
+    number = ledger.submit(database, "batch", "b", "out", jobs).batch_id
+    known, target = Settings(home=tmp_path, shard_minutes=1.0), Narrow()
+    first = queries.job_states(database, number)
+    assert batch.send(database, number, known, target) == 2 and batch.send(database, number, known, target) == 0
+    assert all(len(group) == 2 and len({job % 2 for job in group}) == 1 for group in target.groups)
+    urgent = next(job for job in sorted(first) if job not in target.sent())
+    with database.begin() as session:
+        session.execute(text("UPDATE jobs SET priority = 9 WHERE id = :job"), {"job": urgent})
+    ended = target.groups.pop(0)
+    for _ in ended:
+        assert ledger.lease(database, number, "w", 60, only=ended)
+    assert batch.send(database, number, known, target) == 1 and target.groups[-1] == [urgent]
+
+
+def test_the_next_job_is_found_without_reading_the_others(database: Database) -> None:  # noqa: F811
+    number = ledger.submit(database, "many", "b", "out", specs(3000)).batch_id
+    with database.begin() as session:
+        session.execute(text("ANALYZE jobs"))
+        query = workers.ordered(workers.select(workers.t.Job.id).where(workers.free()), number).limit(1)
+        plan = "\n".join(row[0] for row in session.execute(text(f"EXPLAIN {query.compile(session.connection(), compile_kwargs={'literal_binds': True})}")))
+    assert "ix_jobs_next" in plan and "Sort" not in plan
+
+
+def test_a_batchs_time_is_told_by_what_it_went_into(database: Database) -> None:  # noqa: F811
+    held = leased(database)
+    assert throughput(database, held.batch_id) is not None
+    taken = take()
+    number = ledger.record_take(database, held, ledger.TakeRecord(**{**taken.__dict__, "spent": {"render": 6.0, "score": 2.0}}), verdict())
+    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    moved = {"submitted": 0, "leased": 4, "take": 13, "delivered": 14}  # seconds after submission
+    with database.begin() as session:
+        session.execute(text("ALTER TABLE events DISABLE TRIGGER USER"))
+        for kind, seconds in moved.items():
+            session.execute(text("UPDATE events SET at = (SELECT created_at FROM batches) + make_interval(secs => :s) WHERE kind = :kind"), {"s": seconds, "kind": kind})
+        session.execute(text("ALTER TABLE events ENABLE TRIGGER USER"))
+    told = throughput(database, held.batch_id)
+    assert told == {
+        "queue_seconds": {"p50": 4.0, "p95": 4.0, "most": 4.0}, "workers": 1, "worker_seconds": 10.0, "leased_seconds": 10.0,
+        "stage_seconds": {"render": 6.0, "score": 2.0, "deliver": 1.0}, "rendering": 0.8, "idle": 0.0, "orchestration": 0.1, "lost": 0.0,
+    }  # fmt: skip
+    assert "80.0% rendering, 10.0% orchestration" in throughput_words(told)
+
+
+@pytest.fixture(name="quiet")
+def quiet_fixture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DUBWRIGHT_SHARD_MINUTES", "5")
+
+
+def test_the_scale_benchmark_delivers_every_job_once_and_asks_little_of_the_ledger(quiet: None) -> None:
+    from benchmarks import scale
+
+    begun = time.monotonic()
+    told = scale.run(jobs=60, workers=(1, 2), compress=1000.0)
+    figures = told["figures"]
+    assert figures["delivered"] == figures["deliveries"] == 60, figures
+    assert figures["deadlocks"] == 0 and figures["queries_per_job"] < 75 and figures["transactions_per_job"] < 36
+    assert figures["prefect_rows_per_job"]["task_run"] == 8 and figures["prefect_rows_per_job"]["events"] == 0  # a task a stage, and no event is kept
+    assert figures["prefect_kib_per_job"] < 60 and figures["ledger_kib_per_job"] < 40
+    assert figures["api_calls_per_job"] < 6 and time.monotonic() - begun < 600
