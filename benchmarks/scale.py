@@ -355,7 +355,7 @@ def prefect_size(home: Path, database: str) -> dict[str, int]:
             return {"bytes": total, **{name: (connection.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,))[0] for name in names}}  # noqa: S608 (names above)
     import sqlite3
 
-    time.sleep(5)  # events are written a few seconds late
+    time.sleep(3)  # task runs are written a little late
     with sqlite3.connect(home / "prefect" / "prefect.db", timeout=60) as connection:
         pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         return {"bytes": pages * page, **{name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}}  # noqa: S608 (names above)

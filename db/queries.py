@@ -82,7 +82,7 @@ def engines_asked(database: Database, batch_id: int) -> list[tuple[str, str, boo
     video = t.Job.spec["inputs"].has_key("video")
     query = select(t.Job.engine, t.Job.preset, video).where(t.Job.batch_id == batch_id, t.Job.spec["fault"].astext.is_(None)).distinct()
     with database.begin() as session:
-        return [(engine, preset, dubbed) for engine, preset, dubbed in session.execute(query)]
+        return [(engine, preset, bool(dubbed)) for engine, preset, dubbed in session.execute(query)]
 
 
 def take_count(database: Database, batch_id: int) -> int:
@@ -103,11 +103,33 @@ def delivered(database: Database, keys: list[str]) -> dict[str, dict[str, Any]]:
         return {key: {"url": url, "sha256": sha, "batch": batch, "job": job} for key, url, sha, batch, job in session.execute(query)}
 
 
-def stage_rates(database: Database) -> list[dict[str, Any]]:
-    """Seconds by stage of the last hundred takes, with their frames: what estimates are made from."""
+@dataclass(frozen=True)
+class Worked:
+    """A job that was worked on: its first take's engine and preset, whether it is for a video, the processor or GPU, seconds of work and of video."""
+
+    engine: str
+    preset: str
+    video: bool
+    machine: str
+    work: float
+    seconds: float
+
+
+def worked(database: Database, takes: int = 500) -> list[Worked]:
+    """The jobs of the newest takes, the newest first, each with the seconds of all its takes: what estimates are made from."""
+    columns = (t.Take.job_id, t.Take.number, t.Take.engine, t.Take.preset, t.Take.seconds, t.Take.parameters, t.Take.machine, t.Job.spec["inputs"].has_key("video"))
     with database.begin() as session:
-        query = select(t.Take.seconds, t.Take.parameters).order_by(t.Take.id.desc()).limit(100)
-        return [{"seconds": seconds, "frames": parameters.get("frames", 0)} for seconds, parameters in session.execute(query)]
+        rows = session.execute(select(*columns).join(t.Job, t.Job.id == t.Take.job_id).order_by(t.Take.id.desc()).limit(takes)).all()
+    jobs: dict[int, list[Any]] = {}
+    for row in rows:
+        jobs.setdefault(row[0], []).append(row)
+    found = []
+    for job in jobs.values():
+        _, number, engine, preset, _, told, machine, video = min(job, key=lambda row: row[1])
+        if number == 1 and told.get("frames"):
+            work = sum(seconds for row in job for name, seconds in row[4].items() if row[1] == 1 or name not in SHARED)
+            found.append(Worked(engine, preset, bool(video), machine.get("gpu") or machine.get("processor") or "", work, told["frames"] / (told.get("fps") or 25)))
+    return found
 
 
 def ladder_of(database: Database, batch_id: int) -> dict[str, Any]:

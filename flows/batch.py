@@ -34,7 +34,7 @@ def shards(jobs: Iterable[Estimated], minutes: float, lanes: int = 1) -> list[li
     for job in jobs:
         levels.setdefault(job.priority, []).append(job)
     total = sum(cost(job) for level in levels.values() for job in level)
-    room = max(min(minutes * 60, total / (ROUNDS * max(1, lanes))), min(SHORTEST, minutes * 60))
+    room = minutes * 60 if lanes < 2 else max(min(minutes * 60, total / (ROUNDS * lanes)), min(SHORTEST, minutes * 60))
     for _, level in sorted(levels.items(), reverse=True):
         found += _packed(_pieces(level, room), room)
     return found
