@@ -26,9 +26,11 @@ from typing import Any
 
 from benchmarks import scale_work
 from benchmarks.scale_work import COUNTS, Counts
+from flows.workers import LOOKS
 
 ROOT = Path(__file__).resolve().parent.parent
 POOL = "scale"
+START = "import prefect.flow_engine; from flows.shard import shard; from flows.run import _warm; _warm({('avct', 'compact')})"
 LOCALES = ("en-US", "es-ES", "fr-FR", "de-DE", "hi-IN")
 PORTRAITS = 20
 FRESH = multiprocessing.get_context("forkserver")
@@ -188,7 +190,7 @@ def _measured(home: Path, jobs: int, workers: tuple[int, ...], seconds: float, c
     FRESH.set_forkserver_preload(["benchmarks.scale_load"])
     ledger = open_database(settings)
     plain = ledger.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-    sizes = [size(plain)]
+    sizes, loads = [size(plain)], os.getloadavg()
     _pool()
     begun = time.perf_counter()
     number = submitted(home, jobs, seconds, ledger, settings)
@@ -229,7 +231,8 @@ def _measured(home: Path, jobs: int, workers: tuple[int, ...], seconds: float, c
         "ledger_kib_per_job": round((sizes[2] - sizes[0]) / jobs / 1024, 2), "prefect_kib_per_job": round((grown[1]["bytes"] - grown[0]["bytes"]) / jobs / 1024, 2),
         "prefect_rows_per_job": {name: round((grown[1][name] - grown[0][name]) / jobs, 2) for name in grown[1] if name != "bytes"},
     }  # fmt: skip
-    return {"figures": figures | shares(steps, seconds, compress), "steps": steps, "tables": told["tables"]}
+    figures |= {"load": [round(loads[0], 1), round(os.getloadavg()[0], 1)], "start_cpu_seconds": starting(starts)}
+    return {"figures": figures | shares(steps, seconds, figures["start_cpu_seconds"], settings.shard_minutes), "steps": steps, "tables": told["tables"]}
 
 
 def _ours() -> dict[str, str]:
@@ -290,12 +293,33 @@ def _step(team: Workers, count: int, quota: int, own: Counts, say: Any) -> dict[
     return step
 
 
-def shares(steps: list[dict[str, float]], seconds: float, compress: float) -> dict[str, float]:
-    """Speed-ups over one worker, and orchestration's share of a job's wall time were nothing compressed."""
+def shares(steps: list[dict[str, float]], seconds: float, start: float, minutes: float) -> dict[str, float]:
+    """Speed-ups over one worker, and orchestration's share of a worker's wall time were nothing compressed.
+
+    share = own / (own + seconds), where own = a job's wall time beside its stages, with one worker, + (start of a shard's process + half the time between two looks
+    of a worker) / jobs of a shard.
+    """
     one = steps[0]
     found = {f"speedup_{int(step['workers'])}": round(step["work_per_second"] / one["work_per_second"] * one["workers"], 3) for step in steps[1:]}
     own = one["orchestration_seconds_per_job"]
-    return found | {"orchestration_seconds_per_job": own, "orchestration_share": round(own / (own + seconds), 5)}
+    begin = (start + float(LOOKS) / 2) / max(1.0, minutes * 60 / seconds)
+    return found | {
+        "orchestration_seconds_per_job": own, "start_seconds_per_job": round(begin, 4), "orchestration_share": round((own + begin) / (own + begin + seconds), 5),
+        "orchestration_share_of_processor": round((one["worker_cpu_seconds_per_job"] + begin) / (one["worker_cpu_seconds_per_job"] + begin + seconds), 5),
+    }  # fmt: skip
+
+
+def starting(times: int) -> float:
+    """Processor seconds of a new process until its engine and scorer are loaded: the least of so many. What a pool pays for each shard."""
+    import resource
+
+    found = []
+    for _ in range(times):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", START], check=True, capture_output=True, cwd=ROOT)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return round(min(found, default=0.0), 2)
 
 
 class Processor:
@@ -395,13 +419,14 @@ def main() -> None:
     options.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8])
     options.add_argument("--seconds", type=float, default=20.0, help="Mean seconds of a job, were nothing compressed.")
     options.add_argument("--compress", type=float, default=100.0, help="What sleeps are divided by.")
+    options.add_argument("--starts", type=int, default=2, help="New processes whose start is measured.")
     options.add_argument("--prefect-database", default="", help="SQLAlchemy URL of an empty Postgres database for Prefect's server; SQLite when left out.")
     options.add_argument("--record", action="store_true", help="Write stage_seconds.json from the ledger's takes instead.")
     given = options.parse_args()
     if given.record:
         sys.stdout.write(f"{record()} takes\n")
         return
-    told = run(given.jobs, tuple(given.workers), given.seconds, given.compress, database=given.prefect_database, echo=lambda line: sys.stderr.write(line + "\n"))
+    told = run(given.jobs, tuple(given.workers), given.seconds, given.compress, given.starts, given.prefect_database, echo=lambda line: sys.stderr.write(line + "\n"))
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
 
 

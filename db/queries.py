@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Float, and_, case, cast, func, or_, select
+from sqlalchemy import ARRAY, Float, Text, and_, bindparam, case, cast, func, or_, select
 
 from db import reviews, workers
 from db import tables as t
@@ -97,7 +97,7 @@ def delivered(database: Database, keys: list[str]) -> dict[str, dict[str, Any]]:
         query = (
             select(t.Job.key, t.Delivery.url, t.Delivery.sha256, t.Job.batch_id, t.Job.id)
             .join(t.Delivery, t.Delivery.job_id == t.Job.id)
-            .where(t.Job.key.in_(keys))
+            .where(t.Job.key == func.any(bindparam("keys", keys, ARRAY(Text))))  # one parameter: a statement takes 65,535 at most
             .order_by(t.Job.id)
         )
         return {key: {"url": url, "sha256": sha, "batch": batch, "job": job} for key, url, sha, batch, job in session.execute(query)}
@@ -204,20 +204,23 @@ def report(database: Database, batch_id: int) -> dict[str, Any]:
     with database.begin() as session:
         batch = session.execute(select(t.Batch).where(t.Batch.id == batch_id)).scalar_one()
         jobs = session.execute(select(t.Job).where(t.Job.batch_id == batch_id).order_by(t.Job.position)).scalars().all()
-        ids = [j.id for j in jobs]
-        takes = session.execute(select(t.Take).where(t.Take.job_id.in_(ids)).order_by(t.Take.job_id, t.Take.number)).scalars().all()
-        verdicts = {v.take_id: v for v in session.execute(select(t.Verdict).where(t.Verdict.take_id.in_([x.id for x in takes]))).scalars()}
-        deliveries = {d.job_id: d for d in session.execute(select(t.Delivery).where(t.Delivery.job_id.in_(ids))).scalars()}
+        of_batch = select(t.Job.id).where(t.Job.batch_id == batch_id)
+        takes: dict[int, list[t.Take]] = {}
+        for take in session.execute(select(t.Take).where(t.Take.job_id.in_(of_batch)).order_by(t.Take.job_id, t.Take.number)).scalars():
+            takes.setdefault(take.job_id, []).append(take)
+        of_takes = select(t.Take.id).where(t.Take.job_id.in_(of_batch))
+        verdicts = {v.take_id: v for v in session.execute(select(t.Verdict).where(t.Verdict.take_id.in_(of_takes))).scalars()}
+        deliveries = {d.job_id: d for d in session.execute(select(t.Delivery).where(t.Delivery.job_id.in_(of_batch))).scalars()}
         calibrations = {c.id: c for c in session.execute(select(t.Calibration)).scalars()}
         decided: dict[int, list[dict[str, Any]]] = {}
-        for row in session.execute(select(t.Review).where(t.Review.take_id.in_([x.id for x in takes])).order_by(t.Review.id)).scalars():
+        for row in session.execute(select(t.Review).where(t.Review.take_id.in_(of_takes)).order_by(t.Review.id)).scalars():
             decided.setdefault(row.take_id, []).append(reviews.row_of(row))
         told: dict[str, Any] = {
             "batch": batch.id,
             "name": batch.name,
             "output": batch.output,
             "created_at": batch.created_at.isoformat(),
-            "jobs": [_job(j, [x for x in takes if x.job_id == j.id], verdicts, deliveries.get(j.id), calibrations) for j in jobs],
+            "jobs": [_job(j, takes.get(j.id, []), verdicts, deliveries.get(j.id), calibrations) for j in jobs],
         }
     for job in told["jobs"]:
         for take in job["takes"]:

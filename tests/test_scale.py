@@ -83,6 +83,14 @@ def test_the_next_job_is_found_without_reading_the_others(database: Database) ->
     assert "ix_jobs_next" in plan and "Sort" not in plan
 
 
+def test_a_manifest_may_hold_more_jobs_than_a_statement_takes_parameters(database: Database) -> None:  # noqa: F811
+    held = leased(database)
+    number = ledger.record_take(database, held, take(), verdict())
+    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    assert set(queries.delivered(database, [f"none {n}" for n in range(70_000)] + [held.key])) == {held.key}
+    assert [len(job["takes"]) for job in queries.report(database, held.batch_id)["jobs"]] == [1]
+
+
 def test_a_batchs_time_is_told_by_what_it_went_into(database: Database) -> None:  # noqa: F811
     held = leased(database)
     assert throughput(database, held.batch_id) is not None
@@ -120,7 +128,7 @@ def test_estimates_come_from_what_jobs_alike_took_on_the_machines_in_use(databas
 def test_the_scale_benchmark_delivers_every_job_once_and_asks_little_of_the_ledger() -> None:
     from benchmarks import scale
 
-    figures = scale.run(jobs=30, workers=(1, 2), compress=1000.0)["figures"]
+    figures = scale.run(jobs=30, workers=(1, 2), compress=1000.0, starts=0)["figures"]
     assert figures["delivered"] == figures["deliveries"] == 30, figures
     assert figures["deadlocks"] == 0 and figures["queries_per_job"] < 75 and figures["transactions_per_job"] < 36
     assert figures["prefect_rows_per_job"]["task_run"] == 8 and figures["prefect_rows_per_job"]["events"] == 0  # a task a stage, and no event is kept
