@@ -19,56 +19,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks import scale_work
+from benchmarks import scale_model, scale_work
+from benchmarks.scale_services import Processor, Watch, prefect, prefect_size, size, transactions
 from benchmarks.scale_work import COUNTS, Counts
 from flows.workers import LOOKS
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = Path(__file__).parent / "scale.json"
 POOL = "scale"
 START = "import prefect.flow_engine; from flows.shard import shard; from flows.run import _warm; _warm({('avct', 'compact')})"
 LOCALES = ("en-US", "es-ES", "fr-FR", "de-DE", "hi-IN")
 PORTRAITS = 20
 FRESH = multiprocessing.get_context("forkserver")
-
-
-@contextmanager
-def prefect(home: Path, database: str = "") -> Iterator[str]:
-    """A Prefect server of its own, on SQLite or a database that is named; its API's URL."""
-    import socket
-    import urllib.error
-    import urllib.request
-
-    from flows.conductor import QUIET
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    known = {**os.environ, **QUIET, "PREFECT_HOME": str(home / "prefect"), "PREFECT_LOGGING_LEVEL": "WARNING"}
-    known |= {"PREFECT_SERVER_DATABASE_CONNECTION_URL": database} if database else {}
-    known.pop("PREFECT_API_URL", None)
-    with (home / "prefect.log").open("w") as log:
-        words = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port), "--no-ui"]
-        server = subprocess.Popen(words, env=known, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 180
-            while True:
-                try:
-                    urllib.request.urlopen(f"{url}/health", timeout=5).close()  # noqa: S310 (the URL above)
-                    break
-                except (urllib.error.URLError, OSError):
-                    if time.monotonic() > deadline or server.poll() is not None:
-                        raise RuntimeError(f"Prefect's server did not start: {(home / 'prefect.log').read_text()[-500:]}") from None
-                    time.sleep(0.3)
-            yield url
-        finally:
-            server.terminate()
-            server.wait(30)
 
 
 def manifest_of(folder: Path, jobs: int) -> dict[str, Any]:
@@ -93,24 +58,6 @@ def _named(number: int) -> Any:
     told = PngInfo()
     told.add_text("number", str(number))
     return told
-
-
-class Watch(threading.Thread):
-    """Looks at Postgres twenty times a second: how many of its sessions wait for a lock."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(daemon=True)
-        self.url, self.done, self.looks, self.waits, self.sessions = url, threading.Event(), 0, 0, 0
-
-    def run(self) -> None:
-        """Look until `done`."""
-        import psycopg
-
-        query = "SELECT count(*) FILTER (WHERE wait_event_type = 'Lock'), count(*) FROM pg_stat_activity WHERE datname = current_database()"
-        with psycopg.connect(self.url, autocommit=True) as connection:
-            while not self.done.wait(0.05):
-                waiting, sessions = connection.execute(query).fetchone() or (0, 0)
-                self.looks, self.waits, self.sessions = self.looks + 1, self.waits + waiting, max(self.sessions, sessions)
 
 
 class Workers:
@@ -227,11 +174,12 @@ def _measured(home: Path, jobs: int, workers: tuple[int, ...], seconds: float, c
         "ledger_seconds_per_job": round(total["ledger"] / jobs, 4), "lease_ms": round(1000 * total["lease"] / max(1, total["leases"]), 2), "lease_slowest_ms": round(1000 * total["slowest"], 1),
         "leases_for_none_per_job": round(total["none"] / jobs, 3), "sessions_waiting_for_locks": round(watch.waits / max(1, watch.looks), 4), "sessions": watch.sessions, "deadlocks": told["deadlocks"],
         "sender_queries": int(own.read()["queries"]), "sender_api_calls": int(own.read()["api"]),
+        "store_requests_per_job": round((total["puts"] + total["looks"] + 2 * total["reads"]) / jobs, 1), "faces_made_per_portrait": round(total["faces"] / min(PORTRAITS, jobs), 2),
         "api_calls_per_job": round(total["api"] / jobs, 2), "prefect_events_per_job": round(total["events"] / jobs, 1),
         "ledger_kib_per_job": round((sizes[2] - sizes[0]) / jobs / 1024, 2), "prefect_kib_per_job": round((grown[1]["bytes"] - grown[0]["bytes"]) / jobs / 1024, 2),
         "prefect_rows_per_job": {name: round((grown[1][name] - grown[0][name]) / jobs, 2) for name in grown[1] if name != "bytes"},
     }  # fmt: skip
-    figures |= {"load": [round(loads[0], 1), round(os.getloadavg()[0], 1)], "start_cpu_seconds": starting(starts)}
+    figures |= {"load": [round(loads[0], 1), round(os.getloadavg()[0], 1)], "start_cpu_seconds": starting(starts), "cores": os.cpu_count()}
     return {"figures": figures | shares(steps, seconds, figures["start_cpu_seconds"], settings.shard_minutes), "steps": steps, "tables": told["tables"]}
 
 
@@ -305,6 +253,7 @@ def shares(steps: list[dict[str, float]], seconds: float, start: float, minutes:
     begin = (start + float(LOOKS) / 2) / max(1.0, minutes * 60 / seconds)
     return found | {
         "orchestration_seconds_per_job": own, "start_seconds_per_job": round(begin, 4), "orchestration_share": round((own + begin) / (own + begin + seconds), 5),
+        "worker_cpu_seconds_per_job": one["worker_cpu_seconds_per_job"],
         "orchestration_share_of_processor": round((one["worker_cpu_seconds_per_job"] + begin) / (one["worker_cpu_seconds_per_job"] + begin + seconds), 5),
     }  # fmt: skip
 
@@ -320,69 +269,6 @@ def starting(times: int) -> float:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         found.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return round(min(found, default=0.0), 2)
-
-
-class Processor:
-    """Processor seconds of Prefect's server and of Postgres while the block of work runs; those of sessions that have ended are not in it."""
-
-    def __init__(self) -> None:
-        self.first = self._now()
-
-    def _now(self) -> dict[str, float]:
-        import psutil
-
-        found = {"prefect": 0.0, "postgres": 0.0}
-        for process in psutil.process_iter(["cmdline", "environ", "cwd"]):
-            words, place = " ".join(process.info["cmdline"] or []), os.environ["DUBWRIGHT_HOME"]
-            name = "prefect" if "prefect.server" in words or "prefect server" in words else "postgres" if words.startswith("postgres:") or "/postgres" in words else ""
-            if name and (place in words or place in str(process.info["cwd"]) or (process.info["environ"] or {}).get("PREFECT_HOME") == os.environ["PREFECT_HOME"]):
-                times = process.cpu_times()
-                found[name] += times.user + times.system
-        return found
-
-    def used(self, jobs: int) -> dict[str, float]:
-        """Seconds a job since the start."""
-        return {f"{name}_cpu_seconds_per_job": round((now - self.first[name]) / jobs, 4) for name, now in self._now().items()}
-
-
-def size(url: str) -> int:
-    """Bytes of the ledger."""
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("CHECKPOINT")
-        row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
-    return int(row[0]) if row else 0
-
-
-def transactions(url: str) -> dict[str, Any]:
-    """What Postgres itself counted, and KiB and rows by table."""
-    import psycopg
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        commits, deadlocks = connection.execute("SELECT xact_commit, deadlocks FROM pg_stat_database WHERE datname = current_database()").fetchone() or (0, 0)
-        deliveries = (connection.execute("SELECT count(*) FROM deliveries").fetchone() or (0,))[0]
-        connection.execute("ANALYZE")
-        found = connection.execute("SELECT relname, pg_total_relation_size(oid) / 1024, reltuples::bigint FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace ORDER BY 2 DESC")
-        tables = {name: {"kib": int(kib), "rows": int(count)} for name, kib, count in found.fetchall() if count > 0}
-    return {"commits": commits, "deadlocks": deadlocks, "deliveries": deliveries, "tables": tables}
-
-
-def prefect_size(home: Path, database: str) -> dict[str, int]:
-    """Bytes of Prefect's database and rows of its tables that grow."""
-    names = ("flow_run", "flow_run_state", "task_run", "task_run_state", "events", "event_resources", "artifact")
-    if database:
-        import psycopg
-
-        with psycopg.connect(database.replace("+asyncpg", ""), autocommit=True) as connection:
-            total = (connection.execute("SELECT pg_database_size(current_database())").fetchone() or (0,))[0]
-            return {"bytes": total, **{name: (connection.execute(f"SELECT count(*) FROM {name}").fetchone() or (0,))[0] for name in names}}  # noqa: S608 (names above)
-    import sqlite3
-
-    time.sleep(3)  # task runs are written a little late
-    with sqlite3.connect(home / "prefect" / "prefect.db", timeout=60) as connection:
-        pages, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-        return {"bytes": pages * page, **{name: connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in names}}  # noqa: S608 (names above)
 
 
 def record() -> int:
@@ -421,12 +307,21 @@ def main() -> None:
     options.add_argument("--compress", type=float, default=100.0, help="What sleeps are divided by.")
     options.add_argument("--starts", type=int, default=2, help="New processes whose start is measured.")
     options.add_argument("--prefect-database", default="", help="SQLAlchemy URL of an empty Postgres database for Prefect's server; SQLite when left out.")
+    options.add_argument("--keep", action="store_true", help="Keep the figures in scale.json, which the model stands on.")
+    options.add_argument("--model", action="store_true", help="Print what a larger installation needs, from scale.json, instead.")
+    options.add_argument("--million", type=float, default=1.0, help="For --model: millions of jobs.")
+    options.add_argument("--gpus", type=int, default=500, help="For --model: GPUs, a worker each.")
     options.add_argument("--record", action="store_true", help="Write stage_seconds.json from the ledger's takes instead.")
     given = options.parse_args()
     if given.record:
         sys.stdout.write(f"{record()} takes\n")
         return
+    if given.model:
+        sys.stdout.write(scale_model.told(json.loads(KEPT.read_text()), given.million * 1e6, given.gpus, given.seconds) + "\n")
+        return
     told = run(given.jobs, tuple(given.workers), given.seconds, given.compress, given.starts, given.prefect_database, echo=lambda line: sys.stderr.write(line + "\n"))
+    if given.keep:
+        KEPT.write_text(json.dumps(told, indent=1) + "\n")
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 TAKES = Path(__file__).parent / "stage_seconds.json"
 HEARTBEAT = 30  # seconds between a worker's words to Prefect that it is up
-COUNTS = ("ready", "jobs", "slept", "shards", "cpu", "queries", "transactions", "ledger", "leases", "none", "lease", "slowest", "api", "events")
+COUNTS = ("ready", "jobs", "slept", "shards", "cpu", "queries", "transactions", "ledger", "leases", "none", "lease", "slowest", "api", "events", "puts", "looks", "reads", "faces")
 
 
 @functools.cache
@@ -74,6 +74,7 @@ def count(counts: Counts) -> None:
     PrefectEventsClient._emit = emitted  # type: ignore[method-assign, assignment]
     _timed(Database, counts)
     _ended(counts)
+    _asked(counts)
     lease = ledger.lease
 
     @functools.wraps(lease)
@@ -103,6 +104,22 @@ def _ended(counts: Counts) -> None:
         return state
 
     shard.run_job = counted
+
+
+def _asked(counts: Counts) -> None:
+    """Calls of the object store. Of S3, a put is two requests with the look that follows it, a read is two."""
+    from infra.store import FolderStore
+
+    def counted(name: str, call: Any) -> Any:
+        @functools.wraps(call)
+        def asked(*given: Any, **named: Any) -> Any:
+            counts.add(name)
+            return call(*given, **named)
+
+        return asked
+
+    for name, method in (("puts", "put"), ("looks", "info"), ("reads", "download")):
+        setattr(FolderStore, method, counted(name, getattr(FolderStore, method)))
 
 
 def _sent(kind: Any, counts: Counts) -> None:
@@ -192,6 +209,7 @@ def without_networks(sleeper: Sleeper, size: int = 0) -> None:
 
     def stage(work: Work, name: str, asks: dict[str, Any], sources: Any, call: Callable[[Path], Any] | None = None) -> Any:
         def make(path: Path) -> None:
+            sleeper.counts.add("faces", name == "faces")
             sleeper.sleep(work.lease.key, name)
             if call is None:
                 path.write_text(f"{name} {json.dumps(asks)}")
