@@ -243,6 +243,15 @@ class StageResult(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Claim(Base):
+    """Which job makes what is under a stage's key, as long as its lease under that token holds; others wait for it."""
+
+    __tablename__ = "claims"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    token: Mapped[int] = mapped_column(BigInteger)
+
+
 class Edge(Base):
     """An artifact was made from another, which played a role."""
 

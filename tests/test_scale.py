@@ -1,8 +1,10 @@
 """Many jobs: shards by cost and face, the queue's order, where a batch's time went, and a small honest sample of the scale benchmark."""
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from sqlalchemy import text
 
 from db import ledger, queries, workers
@@ -12,8 +14,9 @@ from db.session import Database
 from db.throughput import throughput, throughput_words
 from flows import batch
 from infra.settings import Settings
-from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from tasks.plan import Rates
+from tasks.together import awaited
 
 
 def costs(groups: list[list[int]], jobs: list[Estimated]) -> list[float]:
@@ -123,6 +126,25 @@ def test_estimates_come_from_what_jobs_alike_took_on_the_machines_in_use(databas
     assert rates.of("avct", "compact", video=False) == 3.0 and rates.of("lipmemory", "compact", video=True) == 5.5
     assert rates.of("lipmemory", "compact", video=False) == 3.0  # of portraits at that preset
     assert rates.of("avct", "paper", video=False) == 16.0 and Rates([]).of("avct", "compact", video=True) == 1.3
+
+
+def test_what_jobs_share_is_made_by_one_and_awaited_by_the_others(database: Database) -> None:  # noqa: F811
+    batch_id = ledger.submit(database, "batch", "b", "out", specs(3)).batch_id
+    one, two, three = (ledger.lease(database, batch_id, "w", 60) for _ in range(3))
+    assert one and two and three and ledger.claim(database, one, "k") and ledger.claim(database, one, "k")
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(awaited, database, two, "k")
+        with pytest.raises(TimeoutError):
+            waits.result(0.2)
+        ledger.record_stage(database, one, "k", "faces", row("a"), 3.0)
+        assert waits.result(30) == ("a" * 64, 3.0)
+    assert ledger.claim(database, one, "other") and not ledger.claim(database, three, "other")
+    assert awaited(database, three, "other", longest=0.0) is None  # it waits no longer than that
+    ledger.finish(database, one, "failed", {})
+    assert awaited(database, three, "other") is None and not ledger.claim(database, two, "other")  # who gave up is not waited for
+    with database.begin() as session:
+        session.execute(text("UPDATE jobs SET lease_expires = now() - interval '1 second' WHERE id = :job"), {"job": three.job_id})
+    assert awaited(database, two, "other") is None and ledger.claim(database, two, "other")  # nor who died
 
 
 def test_the_scale_benchmark_delivers_every_job_once_and_asks_little_of_the_ledger() -> None:
