@@ -278,7 +278,7 @@ def take_shards(pool: str, counts: Counts, stop: Any) -> None:
     from datetime import UTC, datetime
 
     from prefect.client.orchestration import get_client
-    from prefect.exceptions import Abort
+    from prefect.exceptions import Abort, PrefectHTTPStatusError
     from prefect.flow_engine import run_flow
     from prefect.states import Pending
     from prefect.utilities.engine import propose_state_sync
@@ -290,8 +290,11 @@ def take_shards(pool: str, counts: Counts, stop: Any) -> None:
     with get_client(sync_client=True) as client:
         while not stop.is_set():
             if time.monotonic() - beaten > HEARTBEAT:
-                client._client.post(f"/work_pools/{pool}/workers/heartbeat", json={"name": f"worker-{os.getpid()}", "heartbeat_interval_seconds": HEARTBEAT})
                 beaten = time.monotonic()
+                try:
+                    client._client.post(f"/work_pools/{pool}/workers/heartbeat", json={"name": f"worker-{os.getpid()}", "heartbeat_interval_seconds": HEARTBEAT})
+                except PrefectHTTPStatusError:
+                    continue  # a server at its limit: the next one counts
             found = client.get_scheduled_flow_runs_for_work_pool(pool, scheduled_before=datetime.now(UTC))
             for told in found:
                 try:

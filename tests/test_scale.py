@@ -1,6 +1,8 @@
 """Many jobs: shards by cost and face, the queue's order, where a batch's time went, and a small honest sample of the scale benchmark."""
 
 import random
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from db.queries import Estimated
 from db.session import Database
 from db.throughput import throughput, throughput_words
 from flows import batch
-from infra.settings import Settings
+from flows.shard import shard
+from infra.errors import DatabaseUnavailable, StaleToken
+from infra.settings import Settings, get_settings
 from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from tasks.plan import Rates
 from tasks.together import awaited
@@ -145,6 +149,56 @@ def test_what_jobs_share_is_made_by_one_and_awaited_by_the_others(database: Data
     with database.begin() as session:
         session.execute(text("UPDATE jobs SET lease_expires = now() - interval '1 second' WHERE id = :job"), {"job": three.job_id})
     assert awaited(database, two, "other") is None and ledger.claim(database, two, "other")  # nor who died
+
+
+@pytest.fixture(name="home")
+def home_fixture(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:  # noqa: F811
+    """This process's settings name the test's database."""
+    monkeypatch.setenv("DUBWRIGHT_DATABASE_URL", url)
+    monkeypatch.setenv("DUBWRIGHT_HOME", str(tmp_path))
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def test_a_job_is_delivered_while_the_next_one_is_at_work(database: Database, home: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    number = ledger.submit(database, "batch", "b", "out", specs(3)).batch_id
+    begun, held_at_once = [threading.Event() for _ in range(3)], []
+
+    def run_job(database: Database, artifacts: object, known: Settings, held: ledger.Lease, beside: Callable[[Callable[[], str]], None]) -> str:
+        at = int(held.title[-1])
+        begun[at].set()
+        held_at_once.append(queries.state_counts(database, number)["running"])
+
+        def deliver() -> str:
+            assert at == 2 or begun[at + 1].wait(60)  # comes only if the next one is not kept waiting
+            if at == 1:
+                raise StaleToken("somebody else holds it")
+            ledger.finish(database, held, "failed", {})
+            return "failed"
+
+        beside(deliver)
+        return "delivering"
+
+    monkeypatch.setattr("flows.shard.run_job", run_job)
+    assert shard.fn(number, workers.waiting(database, number)) == {"failed": 2, "lost": 1}
+    assert held_at_once[:2] == [1, 2] and max(held_at_once) <= 3  # the next is leased when the engine is free, not before
+
+
+def test_a_delivery_that_cannot_be_recorded_ends_the_shard_and_gives_its_lease_back(database: Database, home: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    number = ledger.submit(database, "batch", "b", "out", specs(1)).batch_id
+
+    def run_job(database: Database, artifacts: object, known: Settings, held: ledger.Lease, beside: Callable[[Callable[[], str]], None]) -> str:
+        def deliver() -> str:
+            raise DatabaseUnavailable("it does not answer")
+
+        beside(deliver)
+        return "delivering"
+
+    monkeypatch.setattr("flows.shard.run_job", run_job)
+    with pytest.raises(DatabaseUnavailable):
+        shard.fn(number, workers.waiting(database, number))
+    assert queries.state_counts(database, number) == {"queued": 1}
 
 
 def test_the_scale_benchmark_delivers_every_job_once_and_asks_little_of_the_ledger() -> None:
