@@ -191,6 +191,7 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     database = open_database(settings)
     from db import operations
     from db.reviews import agreed_words, agreement
+    from db.throughput import throughput, throughput_words
     from tasks.costs import costs_of, costs_words
 
     if not batch:
@@ -208,13 +209,14 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     from flows.run import find
 
     told = queries.report(database, find(database, batch))
+    time = throughput(database, told["batch"])
     live, spent = operations.live(database, told["batch"]), costs_of(database, [told["batch"]], settings)
     names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "error")
     jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
-    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent})
+    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent, "throughput": time})
     cells = [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or waits_words(j) + (j["error"] or {}).get("message", "")] for j in jobs]
     voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], cells)
-    for line in filter(None, (live_words(live[told["batch"]]), agreed_words(told["agreement"]), costs_words(spent))):
+    for line in filter(None, (live_words(live[told["batch"]]), throughput_words(time), agreed_words(told["agreement"]), costs_words(spent))):
         voice.plain(line)
 
 

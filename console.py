@@ -130,10 +130,10 @@ class Bars:
             return
         self.progress.update(self.stage, description=f"{step.job}  {step.stage}", completed=step.done, total=step.total or None)
 
-    def states(self, states: dict[int, str]) -> None:
-        """Where the batch's jobs stand."""
-        ended = sum(state not in ("queued", "running") for state in states.values())
-        self.progress.update(self.batch, completed=ended, total=len(states), visible=True)
+    def states(self, states: dict[str, int]) -> None:
+        """How many of the batch's jobs stand where."""
+        total = sum(states.values())
+        self.progress.update(self.batch, completed=total - states.get("queued", 0) - states.get("running", 0), total=total, visible=True)
 
 
 def shortened(text: str, most: int = 100) -> str:

@@ -20,6 +20,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,23 +81,29 @@ def worker(batch: int, tell: Any) -> None:
     from infra.settings import get_settings
     from tasks import progress
 
+    speaking = threading.Lock()  # a delivery runs beside the next job's stages
+
+    def say(kind: str, name: str, job: str) -> None:
+        with speaking:
+            tell.send(Said(os.getpid(), kind, name, job))
+
     def stage(work: Any, name: str, call: Any, *rest: Any) -> None:
         from db import ledger
 
         ledger.renew(work.database, work.lease, work.settings.lease_seconds)
-        tell.send(Said(os.getpid(), "before", name, work.name))
+        say("before", name, work.name)
         call(work, *rest)
-        tell.send(Said(os.getpid(), "after", name, work.name))
+        say("after", name, work.name)
 
     def step(told: progress.Step) -> None:
         if told.stage == "render" and told.done < told.total and told.done % WINDOW == FIRST:
-            tell.send(Said(os.getpid(), "window", "render", told.job))
+            say("window", "render", told.job)
 
     job._stage = stage
     settings = get_settings()
     database = open_database(settings)
     with progress.listening(step):
-        while not ended(queries.job_states(database, batch)):
+        while not ended(queries.state_counts(database, batch)):
             reclaim(database, batch)
             if free := waiting(database, batch):
                 shard.fn(batch, free)

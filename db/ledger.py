@@ -11,12 +11,14 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from db import tables as t
 from db import workers
 from db.session import Database
 from infra.errors import StaleToken
+
+LEAN = load_only(t.Job.batch_id, t.Job.state, t.Job.token, t.Job.attempts, t.Job.outages)  # what writes look at; the spec is long
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class ArtifactRow:
 
 @dataclass(frozen=True)
 class TakeRecord:
-    """A finished take."""
+    """A finished take. seconds: of its stages when they were really run; spent: of those that ran now, for this take."""
 
     number: int
     engine: str
@@ -81,6 +83,7 @@ class TakeRecord:
     video: ArtifactRow
     weights: tuple[dict[str, str], ...]
     windows: tuple[tuple[int, int, float], ...] = ()
+    spent: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ def lease(
             job.state, job.worker, job.not_before = "running", worker, None
             job.token += 1
             job.attempts += 1
-            job.lease_expires, job.updated_at = session.execute(select(workers.later(seconds), func.now())).one()
+            job.lease_expires, job.updated_at = workers.later(seconds), func.now()
             _event(session, job.batch_id, job.id, "leased", {"worker": worker, "token": job.token, "reclaimed": reclaimed})
             return Lease(job.id, job.batch_id, job.token, job.attempts, job.title, job.locale, job.engine, job.preset, job.key, job.spec)
         return None
@@ -186,16 +189,22 @@ def _set_aside(session: Session, job: t.Job) -> None:
 @contextmanager
 def _holding(database: Database, held: Lease) -> Iterator[tuple[Session, t.Job]]:
     with database.begin() as session:
-        job = session.execute(select(t.Job).where(t.Job.id == held.job_id).with_for_update()).scalar_one()
+        job = session.execute(select(t.Job).options(LEAN).where(t.Job.id == held.job_id).with_for_update()).scalar_one()
         if job.token != held.token or job.state != "running":
-            raise StaleToken(f"job {held.title}/{held.locale} is held under token {job.token}, not {held.token} ({job.state})")
+            raise _stale(held, job.token, job.state)
         yield session, job
 
 
+def _stale(held: Lease, token: int, state: str) -> StaleToken:
+    return StaleToken(f"job {held.title}/{held.locale} is held under token {token}, not {held.token} ({state})")
+
+
 def renew(database: Database, held: Lease, seconds: int) -> None:
-    """Hold on for longer. Raises StaleToken."""
-    with _holding(database, held) as (session, job):
-        job.lease_expires = session.execute(select(workers.later(seconds))).scalar_one()
+    """Hold on for longer. Raises StaleToken. One statement: it comes before every stage of every job."""
+    mine = (t.Job.id == held.job_id) & (t.Job.token == held.token) & (t.Job.state == "running")
+    with database.begin() as session:
+        if session.execute(update(t.Job).where(mine).values(lease_expires=workers.later(seconds)).returning(t.Job.id)).first() is None:
+            raise _stale(held, *session.execute(select(t.Job.token, t.Job.state).where(t.Job.id == held.job_id)).one())
 
 
 def record_artifacts(database: Database, held: Lease, rows: list[ArtifactRow]) -> None:
@@ -206,14 +215,15 @@ def record_artifacts(database: Database, held: Lease, rows: list[ArtifactRow]) -
 
 def _artifacts(session: Session, rows: list[ArtifactRow]) -> bool:
     """Whether one of them had been marked for removal (db/retention.py): it stays from now on, and its object may be gone."""
-    revived = False
-    for row in rows:
-        known = {"sha256": row.sha256, "kind": row.kind, "size": row.size, "key": row.key}
-        session.execute(insert(t.Artifact).values(**known).on_conflict_do_nothing())
-        back = update(t.Artifact).where(t.Artifact.sha256 == row.sha256, t.Artifact.marked_at.is_not(None)).values(marked_at=None, gone_at=None)
-        revived |= session.execute(back.returning(t.Artifact.sha256)).first() is not None
-        for source, role in row.made_from:
-            session.execute(insert(t.Edge).values(sha256=row.sha256, source=source, role=role).on_conflict_do_nothing())
+    if not rows:
+        return False
+    known = {row.sha256: {"sha256": row.sha256, "kind": row.kind, "size": row.size, "key": row.key} for row in rows}
+    session.execute(insert(t.Artifact).values(sorted(known.values(), key=lambda row: row["sha256"])).on_conflict_do_nothing())
+    back = update(t.Artifact).where(t.Artifact.sha256.in_(known), t.Artifact.marked_at.is_not(None)).values(marked_at=None, gone_at=None)
+    revived = session.execute(back.returning(t.Artifact.sha256)).first() is not None
+    edges = sorted({(row.sha256, source, role) for row in rows for source, role in row.made_from})
+    if edges:
+        session.execute(insert(t.Edge).values([dict(zip(("sha256", "source", "role"), edge, strict=True)) for edge in edges]).on_conflict_do_nothing())
     return revived
 
 
@@ -232,6 +242,15 @@ def record_stage(database: Database, held: Lease, key: str, stage: str, row: Art
         return revived
 
 
+def claim(database: Database, held: Lease, key: str) -> bool:
+    """Whether this job is the one that makes what is under a stage's key: no other job whose lease holds has said so. Raises StaleToken."""
+    working = select(t.Job.id).where(t.Job.id == t.Claim.job_id, t.Job.token == t.Claim.token, t.Job.state == "running", t.Job.lease_expires > func.now()).exists()
+    with _holding(database, held) as (session, job):
+        mine = {"job_id": job.id, "token": job.token}
+        said = insert(t.Claim).values(key=key, **mine).on_conflict_do_update(index_elements=["key"], set_=mine, where=(t.Claim.job_id == job.id) | ~working)
+        return session.execute(said.returning(t.Claim.key)).first() is not None
+
+
 def record_take(database: Database, held: Lease, take: TakeRecord, verdict: VerdictRecord) -> int:
     """Enter a take with its windows, weights and verdict, in one piece. Returns its id. Raises StaleToken."""
     with _holding(database, held) as (session, job):
@@ -246,15 +265,16 @@ def record_take(database: Database, held: Lease, take: TakeRecord, verdict: Verd
             .on_conflict_do_update(index_elements=["job_id", "number"], set_=values)
             .returning(t.Take.id),
         ).scalar_one()
-        for row in take.weights:
-            session.execute(insert(t.Weights).values(**row).on_conflict_do_nothing())
-            session.execute(insert(t.TakeWeights).values(take_id=take_id, sha256=row["sha256"]).on_conflict_do_nothing())
-        for number, (first, last, seconds) in enumerate(take.windows):
-            session.execute(
-                insert(t.Window).values(take_id=take_id, number=number, first_frame=first, last_frame=last, seconds=seconds).on_conflict_do_nothing(),
-            )
+        if take.weights:
+            used = sorted(take.weights, key=lambda row: row["sha256"])  # one order for all: two that enter the same ones wait for each other, not crosswise
+            session.execute(insert(t.Weights).values(used).on_conflict_do_nothing())
+            session.execute(insert(t.TakeWeights).values([{"take_id": take_id, "sha256": row["sha256"]} for row in used]).on_conflict_do_nothing())
+        names = ("first_frame", "last_frame", "seconds")
+        windows = [{"take_id": take_id, "number": number, **dict(zip(names, window, strict=True))} for number, window in enumerate(take.windows)]
+        if windows:
+            session.execute(insert(t.Window).on_conflict_do_nothing(), windows)
         _judge(session, take_id, verdict)
-        _event(session, job.batch_id, job.id, "take", {"number": take.number, "verdict": verdict.verdict})
+        _event(session, job.batch_id, job.id, "take", {"number": take.number, "verdict": verdict.verdict, "spent": take.spent})
         return take_id
 
 
@@ -285,9 +305,12 @@ def settle(database: Database, held: Lease, kind: str, detail: dict[str, Any]) -
 
 
 def _calibration(session: Session, scorer: str, thresholds: dict[str, Any]) -> int:
-    session.execute(insert(t.Calibration).values(scorer=scorer, thresholds=thresholds).on_conflict_do_nothing())
     query = select(t.Calibration.id).where(t.Calibration.scorer == scorer, t.Calibration.thresholds == thresholds)
-    return session.execute(query).scalar_one()
+    found = session.execute(query).scalar_one_or_none()
+    if found is None:
+        session.execute(insert(t.Calibration).values(scorer=scorer, thresholds=thresholds).on_conflict_do_nothing())
+        found = session.execute(query).scalar_one()
+    return found
 
 
 def store_calibration(database: Database, scorer: str, thresholds: dict[str, Any]) -> int:
@@ -338,14 +361,14 @@ def defer(database: Database, held: Lease, error: dict[str, Any], most: int, bac
         job.attempts -= 1  # its worker lives
         wait = workers.wait(job.outages, backoff)
         job.state, job.lease_expires, job.worker, job.error = "queued", None, None, error
-        job.not_before = session.execute(select(workers.later(wait))).scalar_one()
+        job.not_before = workers.later(wait)
         _event(session, job.batch_id, job.id, "deferred", {"outages": job.outages, "seconds": wait, "code": error.get("code", "")})
         return "queued"
 
 
 def _end(session: Session, job: t.Job, state: str, error: dict[str, Any] | None) -> None:
     job.state, job.error, job.lease_expires, job.worker = state, error, None, None
-    job.updated_at = session.execute(select(func.now())).scalar_one()
+    job.updated_at = func.now()
     _event(session, job.batch_id, job.id, state, error or {})
 
 

@@ -1,12 +1,24 @@
 """Reading: where batches stand, and everything a report shows of one."""
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Float, and_, case, cast, func, or_, select
+from sqlalchemy import ARRAY, Float, Text, and_, bindparam, case, cast, func, or_, select
 
-from db import reviews
+from db import reviews, workers
 from db import tables as t
 from db.session import Database
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """A job as shards are made of: estimated seconds of work, hash of the portrait or video that it may share with others, priority."""
+
+    job: int
+    seconds: float
+    face: str
+    priority: int = 0
+
 
 SHARED = ("speech", "faces", "tracks", "cast", "references")  # stages that a job's takes have in common
 
@@ -43,23 +55,81 @@ def job_states(database: Database, batch_id: int) -> dict[int, str]:
         return {row[0]: row[1] for row in session.execute(select(t.Job.id, t.Job.state).where(t.Job.batch_id == batch_id))}
 
 
+def state_counts(database: Database, batch_id: int) -> dict[str, int]:
+    """How many jobs of a batch are in which state."""
+    with database.begin() as session:
+        return {row[0]: row[1] for row in session.execute(select(t.Job.state, func.count()).where(t.Job.batch_id == batch_id).group_by(t.Job.state))}
+
+
+def estimates(database: Database, batch_id: int, most: int) -> list[Estimated]:
+    """Jobs of a batch that may be leased now, so many at most and in that order, without what else their rows hold."""
+    work, inputs = cast(t.Job.spec["estimate"].astext, Float), t.Job.spec["inputs"]
+    face = func.coalesce(inputs["video"]["sha256"].astext, inputs["portrait"]["sha256"].astext, "")
+    query = select(t.Job.id, func.coalesce(work, 0.0), face, t.Job.priority).where(workers.leasable())
+    with database.begin() as session:
+        return [Estimated(*row) for row in session.execute(workers.ordered(query, batch_id).limit(most))]
+
+
+def next_inputs(database: Database, batch_id: int, jobs: list[int]) -> dict[str, Any]:
+    """The inputs of that of the jobs which would be leased next; empty where none would be. Nobody's lease."""
+    with database.begin() as session:
+        query = workers.ordered(select(t.Job.spec["inputs"]).where(workers.free(), t.Job.id.in_(jobs)), batch_id).limit(1)
+        return dict(session.execute(query).scalar_one_or_none() or {})
+
+
+def engines_asked(database: Database, batch_id: int) -> list[tuple[str, str, bool]]:
+    """Engine, preset, and whether it is for a video, of the jobs of a batch that can work."""
+    video = t.Job.spec["inputs"].has_key("video")
+    query = select(t.Job.engine, t.Job.preset, video).where(t.Job.batch_id == batch_id, t.Job.spec["fault"].astext.is_(None)).distinct()
+    with database.begin() as session:
+        return [(engine, preset, bool(dubbed)) for engine, preset, dubbed in session.execute(query)]
+
+
+def take_count(database: Database, batch_id: int) -> int:
+    """How many takes a batch's jobs have."""
+    with database.begin() as session:
+        return session.execute(select(func.count(t.Take.id)).join(t.Job, t.Job.id == t.Take.job_id).where(t.Job.batch_id == batch_id)).scalar_one()
+
+
 def delivered(database: Database, keys: list[str]) -> dict[str, dict[str, Any]]:
     """For job content keys: the delivery that has been made of them, with its verdict's numbers."""
     with database.begin() as session:
         query = (
             select(t.Job.key, t.Delivery.url, t.Delivery.sha256, t.Job.batch_id, t.Job.id)
             .join(t.Delivery, t.Delivery.job_id == t.Job.id)
-            .where(t.Job.key.in_(keys))
+            .where(t.Job.key == func.any(bindparam("keys", keys, ARRAY(Text))))  # one parameter: a statement takes 65,535 at most
             .order_by(t.Job.id)
         )
         return {key: {"url": url, "sha256": sha, "batch": batch, "job": job} for key, url, sha, batch, job in session.execute(query)}
 
 
-def stage_rates(database: Database) -> list[dict[str, Any]]:
-    """Seconds by stage of the last hundred takes, with their frames: what estimates are made from."""
+@dataclass(frozen=True)
+class Worked:
+    """A job that was worked on: its first take's engine and preset, whether it is for a video, the processor or GPU, seconds of work and of video."""
+
+    engine: str
+    preset: str
+    video: bool
+    machine: str
+    work: float
+    seconds: float
+
+
+def worked(database: Database, takes: int = 500) -> list[Worked]:
+    """The jobs of the newest takes, the newest first, each with the seconds of all its takes: what estimates are made from."""
+    columns = (t.Take.job_id, t.Take.number, t.Take.engine, t.Take.preset, t.Take.seconds, t.Take.parameters, t.Take.machine, t.Job.spec["inputs"].has_key("video"))
     with database.begin() as session:
-        query = select(t.Take.seconds, t.Take.parameters).order_by(t.Take.id.desc()).limit(100)
-        return [{"seconds": seconds, "frames": parameters.get("frames", 0)} for seconds, parameters in session.execute(query)]
+        rows = session.execute(select(*columns).join(t.Job, t.Job.id == t.Take.job_id).order_by(t.Take.id.desc()).limit(takes)).all()
+    jobs: dict[int, list[Any]] = {}
+    for row in rows:
+        jobs.setdefault(row[0], []).append(row)
+    found = []
+    for job in jobs.values():
+        _, number, engine, preset, _, told, machine, video = min(job, key=lambda row: row[1])
+        if number == 1 and told.get("frames"):
+            work = sum(seconds for row in job for name, seconds in row[4].items() if row[1] == 1 or name not in SHARED)
+            found.append(Worked(engine, preset, bool(video), machine.get("gpu") or machine.get("processor") or "", work, told["frames"] / (told.get("fps") or 25)))
+    return found
 
 
 def ladder_of(database: Database, batch_id: int) -> dict[str, Any]:
@@ -114,6 +184,8 @@ def takes_of(database: Database, job_id: int) -> list[dict[str, Any]]:
     """A job's takes in order as a report shows them, each with the files that it was made of: weights, and its speech."""
     with database.begin() as session:
         rows = session.execute(select(t.Take).where(t.Take.job_id == job_id).order_by(t.Take.number)).scalars().all()
+        if not rows:
+            return []
         ids = [row.id for row in rows]
         verdicts = {v.take_id: v for v in session.execute(select(t.Verdict).where(t.Verdict.take_id.in_(ids))).scalars()}
         calibrations = {c.id: c for c in session.execute(select(t.Calibration).where(t.Calibration.id.in_([v.calibration_id for v in verdicts.values()]))).scalars()}
@@ -132,20 +204,23 @@ def report(database: Database, batch_id: int) -> dict[str, Any]:
     with database.begin() as session:
         batch = session.execute(select(t.Batch).where(t.Batch.id == batch_id)).scalar_one()
         jobs = session.execute(select(t.Job).where(t.Job.batch_id == batch_id).order_by(t.Job.position)).scalars().all()
-        ids = [j.id for j in jobs]
-        takes = session.execute(select(t.Take).where(t.Take.job_id.in_(ids)).order_by(t.Take.job_id, t.Take.number)).scalars().all()
-        verdicts = {v.take_id: v for v in session.execute(select(t.Verdict).where(t.Verdict.take_id.in_([x.id for x in takes]))).scalars()}
-        deliveries = {d.job_id: d for d in session.execute(select(t.Delivery).where(t.Delivery.job_id.in_(ids))).scalars()}
+        of_batch = select(t.Job.id).where(t.Job.batch_id == batch_id)
+        takes: dict[int, list[t.Take]] = {}
+        for take in session.execute(select(t.Take).where(t.Take.job_id.in_(of_batch)).order_by(t.Take.job_id, t.Take.number)).scalars():
+            takes.setdefault(take.job_id, []).append(take)
+        of_takes = select(t.Take.id).where(t.Take.job_id.in_(of_batch))
+        verdicts = {v.take_id: v for v in session.execute(select(t.Verdict).where(t.Verdict.take_id.in_(of_takes))).scalars()}
+        deliveries = {d.job_id: d for d in session.execute(select(t.Delivery).where(t.Delivery.job_id.in_(of_batch))).scalars()}
         calibrations = {c.id: c for c in session.execute(select(t.Calibration)).scalars()}
         decided: dict[int, list[dict[str, Any]]] = {}
-        for row in session.execute(select(t.Review).where(t.Review.take_id.in_([x.id for x in takes])).order_by(t.Review.id)).scalars():
+        for row in session.execute(select(t.Review).where(t.Review.take_id.in_(of_takes)).order_by(t.Review.id)).scalars():
             decided.setdefault(row.take_id, []).append(reviews.row_of(row))
         told: dict[str, Any] = {
             "batch": batch.id,
             "name": batch.name,
             "output": batch.output,
             "created_at": batch.created_at.isoformat(),
-            "jobs": [_job(j, [x for x in takes if x.job_id == j.id], verdicts, deliveries.get(j.id), calibrations) for j in jobs],
+            "jobs": [_job(j, takes.get(j.id, []), verdicts, deliveries.get(j.id), calibrations) for j in jobs],
         }
     for job in told["jobs"]:
         for take in job["takes"]:

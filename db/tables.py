@@ -16,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -88,6 +89,8 @@ class Job(Base):
         CheckConstraint("not_before IS NULL OR state = 'queued'", name="backoff"),
         CheckConstraint("attempts >= 0 AND outages >= 0", name="tries"),
         Index("ix_jobs_waiting", "batch_id", "position", postgresql_where="state IN ('queued', 'running')"),
+        Index("ix_jobs_next", "batch_id", text("priority DESC"), "position", postgresql_where="state = 'queued'"),
+        Index("ix_jobs_running", "batch_id", postgresql_where="state = 'running'"),  # without lease_expires: a renewal touches no index
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
@@ -238,6 +241,15 @@ class StageResult(Base):
     sha256: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"), index=True)
     seconds: Mapped[float] = mapped_column(Float)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Claim(Base):
+    """Which job makes what is under a stage's key, as long as its lease under that token holds; others wait for it."""
+
+    __tablename__ = "claims"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
+    token: Mapped[int] = mapped_column(BigInteger)
 
 
 class Edge(Base):

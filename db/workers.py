@@ -99,11 +99,22 @@ def reclaim(database: Database, batch_id: int) -> int:
         return len(dead)
 
 
-def waiting(database: Database, batch_id: int) -> list[int]:
-    """Jobs of a batch that a worker could lease now, in order. Leases that ran out are ended as that happens (`expire`)."""
+def leasable() -> Any:
+    """Whether a job is free or its lease ran out, which whoever looks for work next ends (`expire`)."""
+    return free() | ((t.Job.state == "running") & (t.Job.lease_expires <= func.now()))
+
+
+def waiting(database: Database, batch_id: int, most: int | None = None) -> list[int]:
+    """Jobs of a batch that a worker could lease now, in order, so many at most."""
     with database.begin() as session:
-        ran_out = (t.Job.state == "running") & (t.Job.lease_expires <= func.now())
-        return list(session.execute(ordered(select(t.Job.id).where(free() | ran_out), batch_id)).scalars())
+        return list(session.execute(ordered(select(t.Job.id).where(leasable()), batch_id).limit(most)).scalars())
+
+
+def others(database: Database, batch_id: int) -> int:
+    """How many other processes hold jobs of a batch now."""
+    with database.begin() as session:
+        held = select(func.count(t.Job.worker.distinct())).where(t.Job.batch_id == batch_id, t.Job.state == "running", t.Job.lease_expires > func.now())
+        return session.execute(held.where(t.Job.worker != me())).scalar_one()
 
 
 def sent_to(database: Database, batch_id: int, pool: str) -> None:

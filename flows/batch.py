@@ -1,51 +1,99 @@
 """A batch: jobs into shards of minutes, shards to this process or to a pool, until every job has come to an end."""
 
+import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from db import queries
 from db.operations import OPEN, control_of
+from db.queries import Estimated
 from db.session import Database
-from db.workers import reclaim, sent_to, waiting, working
+from db.workers import others, reclaim, sent_to, working
 from infra.errors import DatabaseUnavailable
 from infra.settings import Settings
 
-Minutes = dict[int, float]  # estimated seconds by job
+States = dict[str, int]  # how many jobs are in which state
 GRACE = 60  # seconds that a started shard may take until it leases a job
-PAUSE = 1.0  # seconds between looks at jobs that others hold
+PAUSE, LONGEST_PAUSE, JOBS_A_SECOND = 1.0, 10.0, 1000  # seconds between looks at what others do, and open jobs that make a look a second rarer
+UNKNOWN, LEAST = 60.0, 1.0  # seconds of work of a job without an estimate; that a job costs at least
+ROUNDS, SHORTEST = 3, 60.0  # shards that each worker should get of what is left; seconds that a shard should hold even then
+WINDOW = 20_000  # jobs that are looked at to make shards of
+OPEN_GROUPS = 200  # groups that a piece is tried in: the newest, which are the emptiest
+Tell = Callable[[States], None]
 
 
-def shards(jobs: list[int], seconds: Minutes, minutes: float) -> list[list[int]]:
-    """Jobs in order, in groups of about so many minutes of estimated work; none is empty."""
-    groups: list[list[int]] = []
-    room = 0.0
+def shards(jobs: Iterable[Estimated], minutes: float, lanes: int = 1) -> list[list[int]]:
+    """Jobs in groups of about so many minutes of estimated work, of less where `lanes` workers would else not get three each; none is empty.
+
+    Higher priorities come first, then the costliest group. Jobs that share a portrait or a video are beside each other, so that one worker makes
+    what they share, once; they are cut apart only where they are more than a group.
+    """
+    found: list[list[int]] = []
+    levels: dict[int, list[Estimated]] = {}
     for job in jobs:
-        cost = seconds.get(job, 60.0)
-        if not groups or cost > room:
-            groups.append([])
-            room = minutes * 60
-        groups[-1].append(job)
-        room -= cost
-    return groups
+        levels.setdefault(job.priority, []).append(job)
+    total = sum(cost(job) for level in levels.values() for job in level)
+    room = minutes * 60 if lanes < 2 else max(min(minutes * 60, total / (ROUNDS * lanes)), min(SHORTEST, minutes * 60))
+    for _, level in sorted(levels.items(), reverse=True):
+        found += _packed(_pieces(level, room), room)
+    return found
 
 
-def run_here(database: Database, batch_id: int, settings: Settings) -> dict[int, str]:
-    """Run a batch in this process, shard after shard; returns every job's state.
+def cost(job: Estimated) -> float:
+    """Seconds that a job is counted with."""
+    return max(LEAST, job.seconds or UNKNOWN)
+
+
+def _pieces(jobs: list[Estimated], room: float) -> list[tuple[float, list[int]]]:
+    """Jobs by the face that they share, in order, cut where they cost more than there is room for; each with its cost."""
+    faces: dict[str, list[Estimated]] = {}
+    for job in jobs:
+        faces.setdefault(job.face or f"job {job.job}", []).append(job)
+    found: list[tuple[float, list[int]]] = []
+    for members in faces.values():
+        spent, part = 0.0, list[int]()
+        for job in members:
+            if part and spent + cost(job) > room:
+                found.append((spent, part))
+                spent, part = 0.0, []
+            part.append(job.job)
+            spent += cost(job)
+        found.append((spent, part))
+    return found
+
+
+def _packed(pieces: list[tuple[float, list[int]]], room: float) -> list[list[int]]:
+    """Pieces in groups that hold no more than there is room for, the costliest first: each goes where it leaves the least room."""
+    groups: list[tuple[float, list[int]]] = []
+    for spent, part in sorted(pieces, key=lambda piece: -piece[0]):
+        fitting = [n for n, (taken, _) in enumerate(groups[-OPEN_GROUPS:], max(0, len(groups) - OPEN_GROUPS)) if taken + spent <= room]
+        if fitting:
+            best = max(fitting, key=lambda n: groups[n][0])
+            groups[best] = (groups[best][0] + spent, groups[best][1] + part)
+        else:
+            groups.append((spent, part))
+    return [group for _, group in sorted(groups, key=lambda group: -group[0])]
+
+
+def run_here(database: Database, batch_id: int, settings: Settings, tell: Tell = lambda states: None) -> States:
+    """Run a batch in this process, shard after shard; returns how many jobs are in which state.
 
     Jobs that others hold or that wait out a fault are waited for, and so are a paused batch and, for a while, a database that does not
     answer; a draining batch ends it after its job. Raises DatabaseUnavailable.
     """
     from flows.shard import shard
 
-    silent = 0.0  # since when the database does not answer
+    silent, number = 0.0, 0  # since when the database does not answer; shards begun
     while True:
         try:
             reclaim(database, batch_id)
-            if free := waiting(database, batch_id):
-                for number, group in enumerate(shards(free, estimates(database, batch_id), settings.shard_minutes), 1):
-                    shard(batch_id, group, f"shard {number}")
-            states = queries.job_states(database, batch_id)
+            group = next_here(database, batch_id, settings)
+            number += bool(group)
+            if group and shard(batch_id, group, f"shard {number}"):
+                continue
+            states = queries.state_counts(database, batch_id)
+            tell(states)
             if ended(states) or control_of(database, batch_id) == "draining":
                 return states
             silent = 0.0
@@ -56,52 +104,70 @@ def run_here(database: Database, batch_id: int, settings: Settings) -> dict[int,
         time.sleep(PAUSE)  # other processes hold the rest, or it waits; leases run out if their holders died
 
 
-def ended(states: dict[int, str]) -> bool:
+def next_here(database: Database, batch_id: int, settings: Settings) -> list[int]:
+    """The shard that this process works on next: the first, or any of the most urgent where other processes work on the batch as well."""
+    free = queries.estimates(database, batch_id, WINDOW)
+    busy = others(database, batch_id) if free else 0
+    groups = shards([job for job in free if job.priority == free[0].priority], settings.shard_minutes, busy + 1)
+    return [] if not groups else random.choice(groups) if busy else groups[0]
+
+
+def ended(states: States) -> bool:
     """Whether every job has come to an end."""
-    return not any(state in OPEN for state in states.values())
+    return not any(states.get(state) for state in OPEN)
 
 
 class Target(Protocol):
     """What takes shards."""
 
-    def send(self, batch_id: int, jobs: list[int], first: str) -> None:
-        """Ask for a shard."""
+    def lanes(self) -> int:
+        """How many shards it can work on at once."""
+
+    def room(self) -> int:
+        """How many shards more it should be given now."""
+
+    def sent(self) -> set[int]:
+        """Jobs of shards that it has and that have not ended."""
+
+    def send(self, batch_id: int, groups: list[list[int]]) -> None:
+        """Ask for shards."""
 
 
-def send(database: Database, batch_id: int, jobs: list[int], settings: Settings, target: Target) -> int:
-    """Send jobs in shards; returns how many shards."""
-    groups = shards(jobs, estimates(database, batch_id), settings.shard_minutes)
-    for number, group in enumerate(groups, 1):
-        target.send(batch_id, group, f"shard {number}")
+def send(database: Database, batch_id: int, settings: Settings, target: Target) -> int:
+    """Send what waits and was not sent, in shards, as far as there is room; returns how many. The rest follows as shards end: what becomes urgent meanwhile comes first."""
+    there, room = target.sent(), target.room()
+    if room < 1:
+        return 0
+    free = [job for job in queries.estimates(database, batch_id, WINDOW + len(there)) if job.job not in there]
+    groups = shards(free, settings.shard_minutes, target.lanes())[:room] if free else []
+    if groups:
+        target.send(batch_id, groups)
     return len(groups)
 
 
-def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Callable[[dict[int, str]], None] = lambda states: None) -> dict[int, str]:
+def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Tell = lambda states: None) -> States:
     """Send a batch's shards to a Prefect work pool and wait for every job's end. Raises SetupError when pool or server is missing."""
     from flows.pool import Pool
 
-    target = Pool(pool, settings)
-    target.connect()
-    sent_to(database, batch_id, pool)
-    alive = time.monotonic()
-    while True:
-        reclaim(database, batch_id)
-        free = waiting(database, batch_id)
-        if working(database, batch_id) or target.queued():
-            alive = time.monotonic()
-        elif time.monotonic() - alive > settings.lease_seconds + GRACE:
-            target.forget()  # runs that Prefect still calls running, whose workers have died
-        if free and not target.busy():
-            alive = time.monotonic()
-            send(database, batch_id, free, settings, target)
-        states = queries.job_states(database, batch_id)
-        tell(states)
-        if ended(states) or (control_of(database, batch_id) == "draining" and not working(database, batch_id)):
-            return states
-        time.sleep(PAUSE)  # work happens elsewhere; the ledger is where it shows
+    with Pool(pool, settings) as target:
+        target.connect()
+        sent_to(database, batch_id, pool)
+        alive = time.monotonic()
+        while True:
+            reclaim(database, batch_id)
+            states, busy = queries.state_counts(database, batch_id), working(database, batch_id)
+            tell(states)
+            if ended(states) or (control_of(database, batch_id) == "draining" and not busy):
+                return states
+            if busy or target.queued():
+                alive = time.monotonic()
+            elif time.monotonic() - alive > settings.lease_seconds + GRACE:
+                target.forget()  # runs that Prefect still calls running, whose workers have died
+            if sum(states.get(state, 0) for state in OPEN) > busy and send(database, batch_id, settings, target):
+                alive = time.monotonic()
+            time.sleep(pause(states))  # work happens elsewhere; the ledger is where it shows
 
 
-def estimates(database: Database, batch_id: int) -> Minutes:
-    """Estimated seconds of work of every job of a batch."""
-    rows = queries.report(database, batch_id)["jobs"]
-    return {row["job"]: float(row["spec"].get("estimate") or 0.0) for row in rows}
+def pause(states: States) -> float:
+    """Seconds until the next look: the more jobs are open, the rarer."""
+    return min(LONGEST_PAUSE, max(PAUSE, sum(states.get(state, 0) for state in OPEN) / JOBS_A_SECOND))

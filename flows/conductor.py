@@ -17,6 +17,10 @@ QUIET = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_LOGGING_TO_API_ENABLED": "false",
+    # Nine tenths of its database would be events, 25 a job; automations and the recorder of task runs take them as they come (docs/scale.md).
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(14 * 86400),  # seconds that runs which have ended stay
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least; who has not beaten for some of them is dead (flows/watches.py)
     "DO_NOT_TRACK": "1",

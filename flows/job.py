@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tasks import progress
 from tasks.stages import Take, Work, renewed
 
 OUTAGES = (StoreUnavailable, DatabaseUnavailable)  # end by themselves: the job is tried again later
+Beside = Callable[[Callable[[], str]], None]
 LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
 
 
@@ -35,36 +37,68 @@ def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None
     """Run a stage as a Prefect task: tried again after an outage, ended when it hangs. Raises StaleToken before a job that is lost or cancelled."""
     ledger.renew(work.database, work.lease, work.settings.lease_seconds)
     limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
-    made = task(
+
+    def stage() -> None:  # without arguments: Prefect would walk through all that a take holds, for each stage again
+        call(work, *rest)
+
+    stage.__qualname__ = name  # Prefect numbers the runs of a name, and a delivery may run beside the next job's stages
+    task(
         name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
         retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=_transient, timeout_seconds=limit,
-    )(call)  # fmt: skip
-    made(work, *rest)
+    )(stage)()  # fmt: skip
 
 
-def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease: ledger.Lease) -> str:
+def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease: ledger.Lease, beside: Beside | None = None) -> str:
     """Take a leased job to its end: delivered, flagged or failed; `queued` where an outage cut it off. Its errors end here.
 
-    Raises StaleToken when another worker holds it now or it was cancelled, DatabaseUnavailable when its end cannot be recorded.
+    beside: is given the delivery of a take that passed, a call that returns the job's end, to be made while the next job is worked on; the lease
+    is renewed until then, and `delivering` comes back. Raises StaleToken when another worker holds the job now or it was cancelled,
+    DatabaseUnavailable when its end cannot be recorded.
     """
-    name = f"{lease.title}/{lease.locale}"
     scratch = settings.cache / "work"
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch) as folder, renewed(database, lease, settings.lease_seconds):
+    with ExitStack() as held:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch))
+        held.enter_context(renewed(database, lease, settings.lease_seconds))
         work = Work(database, artifacts, settings, lease, Path(folder))
-        try:
-            state = _run(work)
-        except (StaleToken, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            known = classify(error, name)
-            if isinstance(known, OUTAGES):
-                state = ledger.defer(database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
-            else:
-                ledger.finish(database, lease, "failed", known.to_dict() | _seen(work, known))
-                state = "failed"
-    progress.tell(name, "", state=state)
-    return state
+        made = _ending(work, lambda: _run(work))
+        if isinstance(made, str):
+            return made
+        take, kept = made, held.pop_all()
+
+    def deliver() -> str:
+        with kept:
+            return str(_ending(work, lambda: _delivered(work, take)))
+
+    if beside is None:
+        return deliver()
+    beside(deliver)
+    return "delivering"
+
+
+def _ending(work: Work, call: Callable[[], str | Take]) -> str | Take:
+    """The job's end by a call, or by the error that it raises; a take that is to be delivered is no end."""
+    try:
+        made = call()
+    except (StaleToken, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        known, lease, settings = classify(error, work.name), work.lease, work.settings
+        if isinstance(known, OUTAGES):
+            made = ledger.defer(work.database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
+        else:
+            ledger.finish(work.database, lease, "failed", known.to_dict() | _seen(work, known))
+            made = "failed"
+    if isinstance(made, str):
+        progress.tell(work.name, "", state=made)
+    return made
+
+
+def _delivered(work: Work, take: Take) -> str:
+    from tasks import publish
+
+    _stage(work, "deliver", publish.deliver, take)
+    return "delivered"
 
 
 def _seen(work: Work, error: BaseException) -> dict[str, str]:
@@ -74,7 +108,8 @@ def _seen(work: Work, error: BaseException) -> dict[str, str]:
     return {"picture": work.artifacts.put(error.picture, "seen.png").sha256}
 
 
-def _run(work: Work) -> str:
+def _run(work: Work) -> str | Take:
+    """The take that is to be delivered, or the end of a job that has none."""
     from tasks import prepare, publish, takes
     from tasks.dubbing import redub
     from tasks.ingest import ingest
@@ -85,8 +120,7 @@ def _run(work: Work) -> str:
     if work.spec.get("fault"):
         return _refuse(work)
     if (take := takes.approved(work)) is not None:
-        _stage(work, "deliver", publish.deliver, take)
-        return "delivered"
+        return take
     _stage(work, "speech", prepare.speech)
     if "video" in work.inputs:
         _stage(work, "tracks", redub.track)
@@ -96,27 +130,24 @@ def _run(work: Work) -> str:
         _stage(work, "faces", prepare.faces)
         making = [("motion", move), ("render", render)]
     for take in takes.recorded(work):
-        if _ends(work, take):
-            return "delivered"
+        if _passes(work, take):
+            return take
     while (take := takes.next_take(work)) is not None:
         for name, call in making:
             _stage(work, name, call, take)
-        if _ends(work, take):
-            return "delivered"
+        if _passes(work, take):
+            return take
     ledger.finish(work.database, work.lease, "flagged", publish.flagged(work))
     return "flagged"
 
 
-def _ends(work: Work, take: Take) -> bool:
-    """Judge a take that is rendered; whether it passed and the job is delivered."""
-    from tasks import publish
+def _passes(work: Work, take: Take) -> bool:
+    """Judge a take that is rendered; whether it may be delivered."""
     from tasks.judge import gate, score
 
     _stage(work, "score", score, take)
     _stage(work, "gate", gate, take)
     work.takes.append(take)
-    if take.verdict.passed:
-        _stage(work, "deliver", publish.deliver, take)
     return bool(take.verdict.passed)
 
 

@@ -1,6 +1,6 @@
 """Shards on a Prefect work pool: one deployment of the shard flow a pool, a flow run of it for each shard."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -9,6 +9,7 @@ from infra.settings import Settings
 
 WAITING = ("SCHEDULED", "PENDING")
 SHARDS = "dubwright-shards"  # the global limit of shards that run at once
+PAGE = 200  # runs that the API lists at once
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
@@ -17,12 +18,16 @@ class Pool:
 
     def __init__(self, name: str, settings: Settings) -> None:
         self.name, self.settings = name, settings
-        self.runs: list[UUID] = []
+        self.runs: dict[UUID, list[int]] = {}  # shards that were sent, with their jobs
         self._deployment: Any = None
+        self._kind, self._numbered = "", 0
+        self._open = ExitStack()
+        self._api: Any = None
 
     def connect(self) -> None:
         """Register the deployment, once. Raises SetupError when server or pool is not there."""
-        self._deployment = self._register(self.kind())
+        self._kind = self.kind()
+        self._deployment = self._register(self._kind)
 
     def kind(self) -> str:
         """The pool's type: process, kubernetes, ... Raises SetupError when server or pool is not there."""
@@ -57,34 +62,75 @@ class Pool:
         )
         return made.apply()  # type: ignore[union-attr]
 
-    def send(self, batch_id: int, jobs: list[int], first: str) -> None:
-        """Ask the pool to run a shard."""
-        from prefect.client.orchestration import get_client
+    def __enter__(self) -> "Pool":
+        """One connection for all calls of the block."""
+        return self
 
-        with get_client(sync_client=True) as client:
-            asked = {"batch_id": batch_id, "jobs": jobs, "first": first}
-            run = client.create_flow_run_from_deployment(self._deployment, parameters=asked, tags=[f"batch-{batch_id}"])
-        self.runs.append(run.id)
+    def __exit__(self, *error: object) -> None:
+        self._open.close()
 
-    def _states(self) -> dict[UUID, str]:
-        from prefect.client.orchestration import get_client
+    def _client(self) -> Any:
+        """The API's client, opened by the first call."""
+        if self._api is None:
+            from prefect.client.orchestration import get_client
 
-        with get_client(sync_client=True) as client:
-            found = {run: client.read_flow_run(run).state for run in self.runs}
-        return {run: state.type.value if state else "" for run, state in found.items()}
+            self._api = self._open.enter_context(get_client(sync_client=True))
+        return self._api
 
-    def busy(self) -> bool:
-        """Whether shards that were sent have not ended, as far as Prefect knows."""
-        self.runs = [run for run, state in self._states().items() if state not in ENDED]
-        return bool(self.runs)
+    def lanes(self) -> int:
+        """How many shards the pool works on at once: its workers that are up, for other pools than of processes what the limit allows."""
+        if self._kind != "process":
+            return self.settings.pool_shards
+        up = [worker for worker in self._client().read_workers_for_work_pool(self.name) if worker.status.value == "ONLINE" and "-conduct" not in worker.name]
+        return min(max(1, len(up)), self.settings.pool_shards)
+
+    def room(self) -> int:
+        """How many shards more it should be given beside those that `sent` knows: twice as many as run at once, so that none waits for the sender."""
+        return 2 * self.settings.pool_shards - len(self.runs)
+
+    def sent(self) -> set[int]:
+        """Jobs of shards that were sent and have not ended, as far as Prefect knows."""
+        return {job for jobs in self._alive().values() for job in jobs}
+
+    def send(self, batch_id: int, groups: list[list[int]]) -> None:
+        """Ask the pool to run shards."""
+        for group in groups:
+            self._numbered += 1
+            asked = {"batch_id": batch_id, "jobs": group, "first": f"shard {self._numbered}"}
+            run = self._client().create_flow_run_from_deployment(self._deployment, parameters=asked, tags=[f"batch-{batch_id}"])
+            self.runs[run.id] = group
+
+    def _count(self, states: tuple[str, ...], *, but: bool) -> int:
+        """How many of the shards that were sent are in one of the states, or in none of them."""
+        return int(self._client().count_flow_runs(flow_run_filter=self._of(states, but=but))) if self.runs else 0
+
+    def _of(self, states: tuple[str, ...], *, but: bool) -> Any:
+        from prefect.client.schemas import filters
+        from prefect.client.schemas.objects import StateType
+
+        named = {"not_any_" if but else "any_": [StateType(name) for name in states]}
+        return filters.FlowRunFilter(
+            id=filters.FlowRunFilterId(any_=list(self.runs)), state=filters.FlowRunFilterState(type=filters.FlowRunFilterStateType(**named))
+        )
+
+    def _alive(self) -> dict[UUID, list[int]]:
+        """The shards that were sent and have not ended. One call that counts, and one that lists them where the count is another than before."""
+        if self._count(ENDED, but=True) != len(self.runs):
+            found: set[UUID] = set()
+            while rows := self._client().read_flow_runs(flow_run_filter=self._of(ENDED, but=True), limit=PAGE, offset=len(found)):
+                found |= {run.id for run in rows}
+                if len(rows) < PAGE:
+                    break
+            self.runs = {run: jobs for run, jobs in self.runs.items() if run in found}
+        return self.runs
 
     def queued(self) -> bool:
         """Whether shards still wait for a worker."""
-        return any(state in WAITING for state in self._states().values())
+        return self._count(WAITING, but=False) > 0
 
     def forget(self) -> None:
         """Count on none of the shards sent so far."""
-        self.runs = []
+        self.runs = {}
 
     def unended(self, batch_id: int) -> int:
         """How many shards of a batch, whoever sent them, have not ended as far as Prefect knows."""

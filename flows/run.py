@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from db import ledger, queries
 from db.lineage import lineage
 from db.session import Database, open_database
+from db.throughput import throughput
 from flows.conductor import OwnServer
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import SetupError, StoreError
@@ -36,8 +37,8 @@ class Watcher(Protocol):
     def step(self, step: progress.Step) -> None:
         """A stage of a job in this process went on."""
 
-    def states(self, states: dict[int, str]) -> None:
-        """Where the batch's jobs stand."""
+    def states(self, states: dict[str, int]) -> None:
+        """How many of the batch's jobs stand where."""
 
 
 @dataclass(frozen=True)
@@ -81,32 +82,30 @@ def run_manifest(manifest: Manifest, settings: Settings, watcher: Watcher, *, po
 def _work(database: Database, batch_id: int, settings: Settings, watcher: Watcher, pool: str) -> int:
     from flows import batch
 
-    states = queries.job_states(database, batch_id)
+    states = queries.state_counts(database, batch_id)
     watcher.states(states)
-    if not any(state in ("queued", "running") for state in states.values()):
+    if batch.ended(states):
         return 0
+    before = queries.take_count(database, batch_id)
     if pool:
-        before = _takes(database, batch_id)
         batch.run_in_pool(database, batch_id, settings, pool, watcher.states)
-        return _takes(database, batch_id) - before
+        return queries.take_count(database, batch_id) - before
     ffmpeg_works()
     watcher.phase("loading the engine and starting the conductor")
     server = OwnServer(settings).start()
     _warm(_engines(database, batch_id))
     server.wait()
-    before = _takes(database, batch_id)
     with progress.listening(watcher.step):
         batch.run_here(database, batch_id, settings)
-    return _takes(database, batch_id) - before
+    return queries.take_count(database, batch_id) - before
 
 
 def _engines(database: Database, batch_id: int) -> set[tuple[str, str]]:
     """What the batch's jobs that can work are rendered by first, as far as that is known before they start."""
     from tasks.ladder import DEFAULT_ORDER
 
-    jobs = [job for job in queries.report(database, batch_id)["jobs"] if not (job["spec"] or {}).get("fault")]
-    first = {job["job"]: DEFAULT_ORDER["video" if "video" in job["spec"]["inputs"] else "portrait"][0] for job in jobs}
-    return {(first[job["job"]] if job["engine"] == "auto" else job["engine"], job["preset"]) for job in jobs}
+    first = {video: DEFAULT_ORDER["video" if video else "portrait"][0] for video in (True, False)}
+    return {(first[video] if name == "auto" else name, preset) for name, preset, video in queries.engines_asked(database, batch_id)}
 
 
 def _warm(engines: set[tuple[str, str]]) -> None:
@@ -117,10 +116,6 @@ def _warm(engines: set[tuple[str, str]]) -> None:
     for name, preset in engines:
         engine(name, preset)
     SyncScorer.load()
-
-
-def _takes(database: Database, batch_id: int) -> int:
-    return sum(len(job["takes"]) for job in queries.report(database, batch_id)["jobs"])
 
 
 def report_path(rows: dict[str, Any], settings: Settings) -> Path:
@@ -153,7 +148,8 @@ def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: 
 
     videos = [take["video"] for job in rows["jobs"] for take in job["takes"]]
     trees = {video: tree for video in videos if (tree := lineage(database, video))}
-    return write_report({**rows, "costs": costs_of(database, [rows["batch"]], get_settings())}, artifacts, path, trees)
+    more = {"costs": costs_of(database, [rows["batch"]], get_settings()), "throughput": throughput(database, rows["batch"])}
+    return write_report({**rows, **more}, artifacts, path, trees)
 
 
 def figures_of(rows: dict[str, Any]) -> dict[str, float]:

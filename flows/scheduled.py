@@ -42,7 +42,7 @@ class Logged:
         if step.state:
             self.log.info("%s %s", step.job, step.state)
 
-    def states(self, states: dict[int, str]) -> None:
+    def states(self, states: dict[str, int]) -> None:
         """The ledger shows where jobs stand."""
 
 
@@ -74,12 +74,11 @@ def sweep() -> dict[int, int]:
     try:
         for batch_id, name in workers.unended(database).items():
             workers.reclaim(database, batch_id)
-            waiting = workers.waiting(database, batch_id)
-            pool = Pool(name, settings)
-            if not waiting or pool.unended(batch_id):
-                continue
-            pool.connect()
-            sent[batch_id] = send(database, batch_id, waiting, settings, pool)
+            with Pool(name, settings) as pool:
+                if not workers.waiting(database, batch_id, most=1) or pool.unended(batch_id):
+                    continue
+                pool.connect()
+                sent[batch_id] = send(database, batch_id, settings, pool)
     finally:
         database.close()
     return sent

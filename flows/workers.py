@@ -13,6 +13,7 @@ from infra.errors import SetupError
 
 CONDUCT = "conduct"  # the queue of runs that wait for others; see prefect.yaml
 BATCHES = 16  # runs of that queue at once
+LOOKS = "5"  # seconds between a worker's looks for a shard, instead of 10; a GPU has nothing to do meanwhile
 PAUSE, LEAST, MOST = 0.5, 2.0, 60.0  # seconds between looks, and until a dead worker is started again: at first, at most
 
 
@@ -79,7 +80,8 @@ def workers(pool: str, count: int, gpus: list[str], health: int = 0) -> list[Wor
 def _worker(pool: str, queue: str, limit: int, environment: dict[str, str], number: str = "") -> Worker:
     name = f"{socket.gethostname()}-{pool}-{queue}{number}"
     words = [sys.executable, "-m", "prefect", "--no-prompt", "worker", "start", "--pool", pool, "--type", "process", "--work-queue", queue, "--limit", str(limit), "--name", name]
-    return Worker(name, [*words, "--no-create-pool-if-not-found"], environment)
+    often = {} if "PREFECT_WORKER_QUERY_SECONDS" in os.environ else {"PREFECT_WORKER_QUERY_SECONDS": LOOKS}
+    return Worker(name, [*words, "--no-create-pool-if-not-found"], often | environment)
 
 
 def check(pool: str) -> None:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from db import ledger
+from infra.artifacts import Artifacts
 from infra.settings import Settings
 from infra.store import beside, fetch, sha256_of
 from tasks.stages import Work
@@ -39,6 +41,12 @@ def bring(place: str, base: str, settings: Settings) -> Input:
     finally:
         fresh.unlink(missing_ok=True)
     return Input(place, digest, size, path)
+
+
+def warm(artifacts: Artifacts, inputs: dict[str, Any]) -> None:
+    """Bring a job's inputs into the cache before it is leased: `ingest` finds them there. Raises StoreError."""
+    for facts in inputs.values():
+        artifacts.path(facts["sha256"])
 
 
 def ingest(work: Work) -> None:

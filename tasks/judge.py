@@ -123,8 +123,14 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")
     return ledger.TakeRecord(
-        take.number, take.rung.engine, work.lease.preset, parameters, code_version(), machine(), work.seconds(take), row, weights_of(work, take), take.windows
-    )
+        take.number, take.rung.engine, work.lease.preset, parameters, code_version(), machine(), work.seconds(take), row, weights_of(work, take), take.windows, _spent(work, take),
+    )  # fmt: skip
+
+
+def _spent(work: Work, take: Take) -> dict[str, float]:
+    """Seconds of the stages that ran for this take: its own, with the first one's those that all share."""
+    first = not any(other.made["render"].fresh for other in work.takes)
+    return {name: round(made.seconds, 4) for name, made in ((work.made if first else {}) | take.made).items() if made.fresh}
 
 
 def _verdict(take: Take) -> ledger.VerdictRecord:

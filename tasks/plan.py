@@ -6,6 +6,7 @@ same manifest is the same batch however often and from wherever it is submitted.
 
 import hashlib
 import json
+import statistics
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from tasks.speech.assigned import voices_for
 from tasks.speech.lexicon import check, read_lexicon
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
+SHIPPED_RATES = {("avct", "paper"): 16.0}  # of what takes far longer
 CHARACTERS_A_SECOND = 13.0
 THREADS = 4
 WORDS = tuple(SUFFIXES)  # a transcript of these suffixes is a file
@@ -90,19 +92,27 @@ def plan(manifest: Manifest, database: Database, settings: Settings, tell: Calla
     jobs = [_planned(row, output, found) for row in manifest.jobs]
     key = _hash([manifest.batch, output, [job.key for job in jobs]])
     there = queries.delivered(database, [job.key for job in jobs])
-    rate = measured_rate(database)
+    rates = Rates(queries.worked(database))
     for job in jobs:
-        job.estimate = job.seconds * rate
+        job.estimate = job.seconds * rates.of(engine_of(job.row), job.row.preset, video=bool(job.row.video))
         if job.state == "made" and job.key in there:
             job.state, job.delivered = "exists", there[job.key]
     return Plan(manifest, output, key, jobs)
 
 
-def measured_rate(database: Database) -> float:
-    """Seconds of work for a second of video: of this ledger's last takes, or the shipped figure."""
-    rows = [row for row in queries.stage_rates(database) if row["frames"]]
-    frames = sum(row["frames"] for row in rows)
-    return sum(sum(row["seconds"].values()) for row in rows) / (frames / 25) if frames else SHIPPED_RATE
+class Rates:
+    """Seconds of work for a second of video, by what this ledger recorded: the median over jobs alike, all their takes counted."""
+
+    def __init__(self, worked: list[queries.Worked]) -> None:
+        machines = [job.machine for job in worked[:100]]
+        usual = max(machines, key=machines.count, default="")  # of the kind that works now, when a pool was moved to other machines
+        self.worked = [job for job in worked if job.machine == usual]
+
+    def of(self, engine: str, preset: str, *, video: bool) -> float:
+        """For an engine and preset, on portraits or videos. Where none was recorded: of any engine at the preset, of that kind of input; else the shipped figure."""
+        kind = [job for job in self.worked if job.preset == preset and job.video == video]
+        alike = [job for job in kind if job.engine == engine] or kind
+        return statistics.median(job.work / job.seconds for job in alike) if alike else SHIPPED_RATES.get((engine, preset), SHIPPED_RATE)
 
 
 class _Inputs:

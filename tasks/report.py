@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from db.reviews import agreed_words
+from db.throughput import throughput_words
 from infra.artifacts import Artifacts
 from infra.errors import DubwrightError
 from tasks import ladder
@@ -86,6 +87,7 @@ def page(batch: dict[str, Any], artifacts: Artifacts, lineages: Mapping[str, dic
         verdict_words=VERDICT_WORDS,
         agreed=agreed_words(batch.get("agreement") or {}),
         costs=costs_words(batch.get("costs")),
+        time=throughput_words(batch.get("throughput")),
         grid=GRID,
     )
 

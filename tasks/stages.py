@@ -16,7 +16,7 @@ from infra.artifacts import Artifact, Artifacts
 from infra.errors import ObjectMissing, StaleToken
 from infra.settings import Settings
 from models.types import Motion, Portrait, SyncScore
-from tasks import progress
+from tasks import progress, together
 from tasks.dubbing.tracks import TrackFile
 from tasks.ladder import Kind, Rung
 from tasks.speech import SpeechTrack
@@ -107,7 +107,7 @@ def keep(work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple
     """The stage's result: what is kept under its key, or what `make` writes to the path it is given, kept from now on."""
     progress.tell(work.name, stage)
     key = key_of(stage, asks)
-    found = ledger.find_stage(work.database, key)
+    found = ledger.find_stage(work.database, key) or (together.awaited(work.database, work.lease, key) if stage in together.STAGES else None)
     if found:
         try:
             return Made(found[0], work.artifacts.path(found[0]), found[1], False)

@@ -56,6 +56,7 @@ STALE: dict[str, Callable[[Database, Lease], Any]] = {
     "record_artifacts": lambda d, held: ledger.record_artifacts(d, held, [row("a")]),
     "record_stage": lambda d, held: ledger.record_stage(d, held, "k", "speech", row("a"), 1.0),
     "record_take": lambda d, held: ledger.record_take(d, held, take(), verdict()),
+    "claim": lambda d, held: ledger.claim(d, held, "k"),
     "rejudge": lambda d, held: ledger.rejudge(d, held, 1, verdict()),
     "settle": lambda d, held: ledger.settle(d, held, "engines", {"order": ["avct"]}),
     "deliver": lambda d, held: ledger.deliver(d, held, 1, "c" * 64, "u", {}),

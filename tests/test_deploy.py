@@ -158,7 +158,7 @@ def test_deploy_says_what_is_missing(home: Path) -> None:
 
 def test_each_worker_has_one_gpu() -> None:
     two = workers("gpu", 0, ["0", "3"], health=8080)
-    assert [worker.environment for worker in two] == [{"CUDA_VISIBLE_DEVICES": name, "PREFECT_WORKER_WEBSERVER_PORT": str(8080 + n)} for n, name in enumerate(("0", "3"))]
+    assert [worker.environment for worker in two] == [{"PREFECT_WORKER_QUERY_SECONDS": "5", "CUDA_VISIBLE_DEVICES": name, "PREFECT_WORKER_WEBSERVER_PORT": str(8080 + n)} for n, name in enumerate(("0", "3"))]
     assert all(worker.words[worker.words.index("--limit") + 1] == "1" for worker in two)
     with pytest.raises(SetupError, match="2 GPUs are here for 3 workers"):
         workers("gpu", 3, ["0", "3"])
