@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     shard_minutes: float = Field(5.0, gt=0, description="Estimated minutes of work in one shard.")
     video_crf: int = Field(18, ge=0, le=40, description="x264 quality of deliveries; less is better and larger.")
     video_preset: str = Field("veryfast", description="x264 preset of deliveries.")
+    window_seconds: int = Field(10, ge=1, le=600, description="Seconds of pictures, at 25 a second, that are rendered and kept in one piece: what a resumed job redoes at most.")
     pool: str = Field("cpu", description="Work pool that scheduled and ordered batches are rendered on.")
     pool_shards: int = Field(64, ge=1, description="Shards that may run at once, over all work pools.")
     nightly_manifest: str = Field("", description="Manifest of the nightly batch, a file of the workers or `s3://bucket/key`; empty registers it without its schedule.")
