@@ -10,13 +10,14 @@ from prefect.cache_policies import NO_CACHE
 
 from db import ledger
 from db.session import Database
+from flows.conductor import away
 from infra.artifacts import Artifacts
-from infra.errors import DatabaseUnavailable, InputError, StaleToken, StoreUnavailable, classify
+from infra.errors import ConductorUnavailable, DatabaseUnavailable, DiskFull, InputError, StaleToken, StoreUnavailable, classify
 from infra.settings import Settings
 from tasks import progress
 from tasks.stages import Take, Work, renewed
 
-OUTAGES = (StoreUnavailable, DatabaseUnavailable)  # end by themselves: the job is tried again later
+OUTAGES = (StoreUnavailable, DatabaseUnavailable, ConductorUnavailable, DiskFull)  # end by themselves, or on another machine: the job is tried again later
 LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
 
 
@@ -57,7 +58,8 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
         except (StaleToken, KeyboardInterrupt):
             raise
         except Exception as error:
-            known = classify(error, name)
+            known = away(error) or classify(error, name)
+            known.job = known.job or name
             if isinstance(known, OUTAGES):
                 state = ledger.defer(database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
             else:

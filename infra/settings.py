@@ -23,7 +23,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, description="How often a job whose worker died is tried again.")
     max_outages: int = Field(6, ge=1, description="How often a job that an outage cut off is tried before it fails.")
     backoff_seconds: float = Field(30.0, ge=0, description="Wait before a job that an outage or dead workers cut off is tried again; it doubles each time.")
-    outage_seconds: float = Field(600.0, ge=0, description="How long a run waits for a database that does not answer.")
+    outage_seconds: float = Field(600.0, ge=0, description="How long a run waits for a database or a Prefect server that does not answer.")
     prices: Path | None = Field(None, description="File with what an hour of a worker costs; without it nothing is said of costs.")
     max_takes: int = Field(4, ge=1, le=12, description="Takes rendered before a job is flagged.")
     ladder_job_seconds: float = Field(0.0, ge=0, description="Seconds of work that a job's takes after its first may take; 0 is no such limit.")
