@@ -4,23 +4,26 @@ Real Postgres (the embedded one), a real S3 server (moto over HTTP), the real st
 loaded and run the shard's own loop; Prefect is left out, so that a trial takes seconds: stages are called as they are, without its retries.
 The batch is submitted once; each trial works on a copy of that database, with the store as it was then. Windows are a second long, so that a
 short clip has several.
+
+A trial of one stage need not pay for the others: it may begin with their results as the undisturbed run left them (`fresh`), as a job does that
+another worker began. Results are found by the hash of what they were made from, so a stage that came out differently would find none of them.
 """
 
-import multiprocessing
+import json
 import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
+
+from benchmarks.crew import Front, start
 
 ROOT = Path(__file__).resolve().parent.parent
 BUCKET = "trials"
@@ -28,24 +31,10 @@ OUT, KEPT = f"s3://{BUCKET}/out", f"s3://{BUCKET}/artifacts"
 PORTRAIT, FILM = "welcome/en-US", "film/en-US"  # long enough to pass the gate, so that deliveries are tried, too
 LINES = {PORTRAIT: "Good morning. Every word of this was scored before you saw it.", FILM: "Good evening, my friends. This is it."}
 FRAMES = 84  # of the film
-WINDOW = 25  # pictures of a window
 SETTINGS = {
     "OMP_NUM_THREADS": "1", "DUBWRIGHT_THREADS": "1", "DUBWRIGHT_BACKOFF_SECONDS": "0", "DUBWRIGHT_WINDOW_SECONDS": "1", "DUBWRIGHT_VIDEO_PRESET": "ultrafast",
     "DUBWRIGHT_MAX_ATTEMPTS": "9", "DUBWRIGHT_STORE_URL": KEPT,
 }  # fmt: skip
-FORK = multiprocessing.get_context("fork")
-
-
-@dataclass(frozen=True)
-class Said:
-    """What a worker says: where it is in which stage of which job. number: of windows begun, or objects put, in the stage; error: what ended it."""
-
-    pid: int
-    kind: str  # before, after, window, put, ended
-    stage: str = ""
-    job: str = ""
-    number: int = 0
-    error: str = ""
 
 
 @dataclass
@@ -66,18 +55,23 @@ class Ended:
 
 
 class Bench:
-    """Servers, store and the submitted batch. `server` is Postgres's URL, `s3` the S3 server's process."""
+    """Servers, store and the submitted batch. `server` is Postgres's URL, `front` what stands before the S3 server."""
 
-    def __init__(self, folder: Path, server: str, url: str, s3: Any) -> None:
+    def __init__(self, folder: Path, server: str, front: Front) -> None:
         from infra.settings import get_settings
         from infra.store import open_store
 
-        self.folder, self.server, self.url, self.s3 = folder, server, url, s3
-        os.environ |= {"DUBWRIGHT_S3_ENDPOINT_URL": url, "DUBWRIGHT_HOME": str(folder / "home")}
+        self.folder, self.server, self.front = folder, server, front
+        os.environ |= {"DUBWRIGHT_S3_ENDPOINT_URL": f"http://{front.host}:{front.port}", "DUBWRIGHT_HOME": str(folder / "home")}
+        for name in ("fsync", "full_page_writes", "synchronous_commit"):  # of a server that nobody kills: a trial begins with a new database
+            self.admin(f"ALTER SYSTEM SET {name} = off")
+        self.admin("SELECT pg_reload_conf()")
         self.use("seeded")
         self.output, self.kept = open_store(OUT, get_settings()), open_store(KEPT, get_settings())
         self.batch, self.count = 0, 0
-        self.inputs: set[str] = set()
+        self.inputs: dict[str, bytes] = {}  # objects of the store that a trial begins with: inputs alone, or with what the undisturbed run made
+        self.results: dict[str, bytes] = {}
+        self.videos: dict[str, str] = {}  # of each job's first take
 
     def use(self, name: str) -> None:
         """This process's settings, and those of its children, name a database from now on."""
@@ -101,25 +95,81 @@ class Bench:
         process, hear = start(_submit, self.folder, names)
         self.batch = int(hear.recv())
         process.join()
-        self.inputs = {kept.key for kept in self.kept.list()}
+        self.inputs = {kept.key: self.kept.get(kept.key) for kept in self.kept.list()}
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
-        """A copy of the submitted batch, with nothing done yet; gone afterwards with all that was made."""
+    def fresh(self, stage: str = "", job: str = "") -> Iterator[str]:
+        """A copy of the submitted batch; gone afterwards with all that was made. Nothing of it is done yet or, for a stage of a job, every result
+        is there but that stage's own.
+        """
         self.count += 1
         name = f"trial_{self.count}"
-        self.admin(f"CREATE DATABASE {name} TEMPLATE seeded")
+        self.admin(f"CREATE DATABASE {name} TEMPLATE {'known' if stage else 'seeded'}")
         self.use(name)
+        self._fill(self.inputs | (self.results if stage else {}))
         try:
+            if stage:
+                self._forget(stage, job)
             yield name
         finally:
             self.use("seeded")
             self.admin(f"DROP DATABASE {name} WITH (FORCE)")
-            for store, keep in ((self.output, set[str]()), (self.kept, self.inputs)):
-                for found in store.list():
-                    if found.key not in keep:
-                        store.delete(found.key)
             shutil.rmtree(self.folder / "home" / "cache", ignore_errors=True)
+
+    def _fill(self, wanted: dict[str, bytes]) -> None:
+        """Bring both stores to where a trial begins."""
+        for found in self.output.list():
+            self.output.delete(found.key)
+        there = {found.key for found in self.kept.list()}
+        for key in there - set(wanted):
+            self.kept.delete(key)
+        for key in set(wanted) - there:
+            self.kept.put(key, wanted[key])
+
+    def learn(self) -> None:
+        """Keep what the undisturbed run made, before its database goes."""
+        with self.database() as session:
+            tables = {name: session.execute(text(f"SELECT * FROM {name}")).mappings().all() for name in ("artifacts", "edges", "stage_results")}  # noqa: S608 (names of this line)
+        gone = {row["sha256"] for row in tables["artifacts"] if row["marked_at"]}
+        self.results = {row["key"]: self.kept.get(row["key"]) for row in tables["artifacts"] if row["sha256"] not in gone}
+        now = os.environ["DUBWRIGHT_DATABASE_URL"]
+        self.admin("CREATE DATABASE known TEMPLATE seeded")
+        self.use("known")
+        with self.database() as session:
+            for name, rows in tables.items():
+                for row in rows:
+                    if row["sha256"] not in gone:
+                        columns = ", ".join(row), ", ".join(f":{column}" for column in row)
+                        session.execute(text(f"INSERT INTO {name} ({columns[0]}) VALUES ({columns[1]}) ON CONFLICT DO NOTHING"), dict(row))  # noqa: S608 (names of this ledger)
+        self.use(make_url(now).database or "")
+
+    def _forget(self, stage: str, job: str) -> None:
+        """Forget a stage's results of a job, and their objects."""
+        own = {"cast": ("cast", "references"), "render": ("render", "kept") if job == FILM else ("render",)}.get(stage, (stage,))
+        video = self.videos[job]
+        near = """WITH RECURSIVE up(sha256) AS (SELECT :video UNION SELECT e.source FROM edges e JOIN up u ON e.sha256 = u.sha256)
+            DELETE FROM stage_results WHERE stage = ANY(:own) AND (stage = 'kept' OR sha256 IN (SELECT sha256 FROM up UNION SELECT sha256 FROM edges WHERE source = :video))
+            RETURNING sha256"""
+        with self.database() as session:
+            for sha in session.execute(text(near), {"video": video, "own": list(own)}).scalars():
+                self.kept.delete(f"sha256/{sha[:2]}/{sha}")
+
+    @contextmanager
+    def database(self) -> Iterator[Any]:
+        """A transaction in the database that is used now."""
+        from db.session import Database
+
+        database = Database(os.environ["DUBWRIGHT_DATABASE_URL"])
+        try:
+            with database.begin() as session:
+                yield session
+        finally:
+            database.close()
+
+    def rows(self, query: str) -> int:
+        """A number that the ledger tells."""
+        with self.database() as session:
+            return int(session.execute(text(query)).scalar_one())
 
     def ended(self) -> Ended:
         """What ledger and bucket hold now."""
@@ -139,6 +189,7 @@ class Bench:
         found.files = {kept.key: sha256_of(self.output.get(kept.key)) for kept in self.output.list()}
         for row in rows:
             for take in row["takes"]:
+                self.videos[f"{row['title']}/{row['locale']}"] = self.videos.get(f"{row['title']}/{row['locale']}", take["video"])
                 found.files[f"take {row['title']}/{row['locale']} {take['number']}"] = take["video"]
         return found
 
@@ -160,9 +211,11 @@ def bench(jobs: tuple[str, ...] = (PORTRAIT, FILM), **settings: str) -> Iterator
             get_settings.cache_clear()
             boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket=BUCKET)
             load()
-            made = Bench(Path(folder), embedded_url(Path(folder)), url, None)
+            front = Front(int(url.rpartition(":")[2]))
+            made = Bench(Path(folder), embedded_url(Path(folder)), front)
             made.seed(jobs)
             yield made
+            front.stop()
         finally:
             stop_embedded()
             os.environ.clear()
@@ -187,11 +240,18 @@ def _jobs(folder: Path, names: tuple[str, ...]) -> list[dict[str, Any]]:
 
 def load() -> None:
     """Everything heavy, loaded once before workers are forked. Nothing is run that starts threads: those do not come along."""
+    import gc
+
     import torch
 
     torch.set_num_threads(1)
+    import alembic.command  # noqa: F401
+    import av  # noqa: F401
+    import boto3.s3.transfer  # noqa: F401
     import mediapipe  # noqa: F401
+    from PIL import Image
 
+    Image.init()
     from flows import batch, job, shard  # noqa: F401
     from tasks import ingest, judge, motion, prepare, publish, render, takes  # noqa: F401
     from tasks.dubbing import redub  # noqa: F401
@@ -201,6 +261,8 @@ def load() -> None:
     for name in ("avct", "lipmemory"):
         engine(name, "compact")
     SyncScorer.load()
+    gc.collect()
+    gc.freeze()  # else every collection of a worker would copy the pages of all of it
 
 
 def _submit(folder: Path, names: tuple[str, ...], tell: Any) -> None:
@@ -214,102 +276,9 @@ def _submit(folder: Path, names: tuple[str, ...], tell: Any) -> None:
     settings = get_settings()
     database = open_database(settings)
     try:
-        manifest = check({"batch": "trials", "output": f"{OUT}/", "jobs": _jobs(folder, names), "ladder": {"takes": 1}}, str(ROOT))
+        told = {"batch": "trials", "output": f"{OUT}/", "jobs": _jobs(folder, names), "ladder": {"takes": 1}}
+        (folder / "manifest.json").write_text(json.dumps(told))  # for who runs it by the command
+        manifest = check(told, str(ROOT))
         tell.send(submit(plan(manifest, database, settings), database, open_artifacts(settings)).batch_id)
     finally:
         database.close()
-
-
-def start(call: Any, *given: Any) -> tuple[Any, Any]:
-    """A new process, and what it says: a pipe of its own, since one that is killed as it speaks would lock a shared one."""
-    hear, tell = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=call, args=(*given, tell), daemon=True)
-    process.start()
-    tell.close()
-    return process, hear
-
-
-def heard(workers: dict[Any, Any], seconds: float = 1.0) -> Said | None:
-    """What a worker says next; one that has ended is let go."""
-    ready: list[Any] = wait(list(workers), seconds)
-    for hear in ready:
-        try:
-            said: Said = hear.recv()
-            return said
-        except EOFError:
-            workers.pop(hear).join()
-    return None
-
-
-def worker(batch: int, tell: Any) -> None:
-    """Work on a batch until it has ended, whatever goes down in between; say where it is. Runs in a process of its own."""
-    from db import queries
-    from db.session import open_database
-    from db.workers import reclaim, waiting
-    from flows.batch import ended
-    from flows.shard import shard
-    from infra.errors import DubwrightError
-    from infra.settings import get_settings
-    from tasks import progress
-
-    _speak(tell)
-    settings = get_settings()
-    with progress.listening(_Windows(tell)):
-        while True:
-            try:
-                database = open_database(settings)
-                while not ended(queries.job_states(database, batch)):
-                    reclaim(database, batch)
-                    if free := waiting(database, batch):
-                        shard.fn(batch, free)
-                    time.sleep(0.2)
-                return
-            except DubwrightError as error:  # an outage: a supervisor would start it again
-                tell.send(Said(os.getpid(), "ended", error=f"{error.code}: {error.message}"))
-                time.sleep(0.5)
-
-
-class _Windows:
-    """Says each window that begins."""
-
-    def __init__(self, tell: Any) -> None:
-        self.tell = tell
-
-    def __call__(self, told: Any) -> None:
-        if told.stage == "render" and told.done % WINDOW == 1:
-            self.tell.send(Said(os.getpid(), "window", "render", told.job, told.done // WINDOW + 1))
-
-
-def _speak(tell: Any) -> None:
-    """Stages of this process say when they begin and end, and deliveries each object that they put."""
-    from db import ledger
-    from flows import job
-    from infra.store import S3Store
-
-    here: dict[str, Any] = {"stage": "", "job": "", "put": 0}
-    put = S3Store.put
-
-    def stage(work: Any, name: str, call: Any, *rest: Any) -> None:
-        ledger.renew(work.database, work.lease, work.settings.lease_seconds)
-        here.update(stage=name, job=work.name, put=0)
-        tell.send(Said(os.getpid(), "before", name, work.name))
-        call(work, *rest)
-        tell.send(Said(os.getpid(), "after", name, work.name))
-
-    def said(store: Any, *given: Any, **how: Any) -> Any:
-        made = put(store, *given, **how)
-        if here["stage"] == "deliver":
-            here["put"] += 1
-            tell.send(Said(os.getpid(), "put", "deliver", here["job"], here["put"]))
-        return made
-
-    job._stage = stage
-    S3Store.put = said  # type: ignore[assignment, method-assign]
-
-
-def stop(workers: dict[Any, Any]) -> None:
-    """End what still runs."""
-    for process in workers.values():
-        with suppress(OSError):
-            process.kill()
-        process.join()
