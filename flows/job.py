@@ -50,30 +50,29 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
     """
     name = f"{lease.title}/{lease.locale}"
     scratch = settings.cache / "work"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch) as folder, renewed(database, lease, settings.lease_seconds):
-        work = Work(database, artifacts, settings, lease, Path(folder))
-        try:
-            state = _run(work)
-        except (StaleToken, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            known = away(error) or classify(error, name)
-            known.job = known.job or name
-            if isinstance(known, OUTAGES):
-                state = ledger.defer(database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
-            else:
-                ledger.finish(database, lease, "failed", known.to_dict() | _seen(work, known))
-                state = "failed"
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch) as folder, renewed(database, lease, settings.lease_seconds):
+            state = _run(Work(database, artifacts, settings, lease, Path(folder)))
+    except (StaleToken, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        known = away(error) or classify(error, name)
+        known.job = known.job or name
+        if isinstance(known, OUTAGES):
+            state = ledger.defer(database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
+        else:
+            ledger.finish(database, lease, "failed", known.to_dict() | _seen(artifacts, known))
+            state = "failed"
     progress.tell(name, "", state=state)
     return state
 
 
-def _seen(work: Work, error: BaseException) -> dict[str, str]:
+def _seen(artifacts: Artifacts, error: BaseException) -> dict[str, str]:
     """The picture that an input error carries, as an artifact for the report."""
     if not isinstance(error, InputError) or not error.picture:
         return {}
-    return {"picture": work.artifacts.put(error.picture, "seen.png").sha256}
+    return {"picture": artifacts.put(error.picture, "seen.png").sha256}
 
 
 def _run(work: Work) -> str:
@@ -131,6 +130,6 @@ def _refuse(work: Work) -> str:
         try:
             read_portrait(work.inputs["portrait"])
         except InputError as error:
-            fault |= _seen(work, error)
+            fault |= _seen(work.artifacts, error)
     ledger.finish(work.database, work.lease, "failed", fault)
     return "failed"

@@ -71,7 +71,7 @@ class Window:
             self.shown: list[int] = told["shown"]
             self.copied, self.note = frozenset(told["copied"]), str(told["note"])
             self._packets = told["packets"]
-            if len(self._packets) != len(self.shown) - len(self.copied) or sum(row[2] for row in self._packets) != end - size:
+            if not self.shown or len(self._packets) != len(self.shown) - len(self.copied) or sum(row[2] for row in self._packets) != end - size:
                 raise ValueError("not whole")
         except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
             raise MediaError(f"{path.name} is not a whole window ({error})", code="media.damaged", next_step="Run again: it is made anew.") from error
