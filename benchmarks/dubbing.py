@@ -89,7 +89,7 @@ def _child(film: Path, sound: Path, out: Path) -> None:
     from infra.video import DubWriter, pictures
 
     began = time.monotonic()
-    with DubWriter(out, film, sound, language="es-ES", crf=30, preset="ultrafast", threads=1) as writer:
+    with DubWriter(out, film, sound, language="es-ES", crf=30, preset="ultrafast") as writer:
         for picture in pictures(film):
             writer.write(picture)
     sys.stdout.write(f"{rows.peak_mib():.1f} {writer.frames / (time.monotonic() - began):.0f}\n")

@@ -2,11 +2,12 @@
 
     python -m benchmarks.kills --trials 200
 
-Real Postgres (the embedded one, a fresh database a trial), a real S3 server (moto over HTTP, fresh prefixes a trial), the real stages, real
-processes and SIGKILL. Workers are forked from a process that has the networks loaded and run the shard's own loop; Prefect is left out, so that
-a trial takes seconds: stages are called as they are, without Prefect's retries. A worker says before and after each stage that it is there; the
-campaign kills it before the drawn stage, after it, or in it, after a drawn part of the seconds that the stage took undisturbed. A new worker takes
-its place, as a supervisor's would.
+A portrait that speaks and a film that is dubbed anew, on benchmarks/trials.py: real Postgres, a real S3 server, real processes and SIGKILL. A
+worker says before and after each stage that it is there, when a window begins and when it has put an object at the output; the campaign kills it
+before the drawn stage, after it, in it after a drawn part of the seconds that the stage took undisturbed, in a drawn window, or after a drawn
+object of a delivery. A new worker takes its place, as a supervisor's would.
+
+Every twentieth trial begins with nothing done; the others with the results of all stages but the one that is killed, so that they cost no more than it.
 
 Counted over all trials: jobs lost (no end), delivered twice (events, rows, objects), files that differ from the undisturbed run's, and
 windows rendered more than in the undisturbed run, at most and in all.
@@ -14,210 +15,84 @@ windows rendered more than in the undisturbed run, at most and in all.
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import signal
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from sqlalchemy import text
-from sqlalchemy.engine import make_url
+from benchmarks import crew, trials
+from benchmarks.crew import Said
+from benchmarks.trials import Bench, Ended
 
-ROOT = Path(__file__).resolve().parent.parent
-STAGES = ("ingest", "speech", "faces", "motion", "render", "score", "gate", "deliver")
-WHERE = ("before", "in", "after")
-BUCKET = "kills"
-JOBS = (  # of the demo: long enough to pass the gate, so that deliveries are killed, too
-    {"title": "welcome", "locale": "en-US", "voice": "espeak:en-us+f3", "text": "Welcome to Dubwright. This picture now speaks, and every word of it was scored before you saw it."},
-    {"title": "welcome", "locale": "fr-FR", "voice": "espeak:fr+f3", "text": "Bienvenue. Une seule photo et quelques phrases suffisent pour parler toutes ces langues."},
-)
-WINDOW, FIRST = 250, 10  # frames of a window, as tasks/render.py counts them; of which so many tell that it is being rendered
+STAGES = ("ingest", "speech", "faces", "motion", "tracks", "cast", "render", "score", "gate", "deliver")
+OBJECTS = 4  # that a delivery puts
 LONGEST = 900  # seconds of a trial
-FORK = multiprocessing.get_context("fork")
+WHOLE = 20  # one trial of so many begins with nothing done
+SAYS = {"before": "before", "in": "before", "after": "after", "window": "window", "put": "put"}
 
 
-@dataclass
-class Said:
-    """What a worker says: where it is in which stage of which job, and windows that it rendered."""
+@dataclass(frozen=True)
+class Point:
+    """Where a worker is killed: before, in or after a stage of a job, in window `number`, after object `number`; `after` so many seconds."""
 
-    pid: int
-    kind: str  # before, after, window
+    where: str
     stage: str
     job: str
+    number: int = 0
+    after: float = 0.0
+
+    def reached(self, said: Said) -> bool:
+        """Whether the worker that says this is there."""
+        return (said.kind, said.stage, said.job, said.number) == (SAYS.get(self.where, ""), self.stage, self.job, self.number)
+
+    def __str__(self) -> str:
+        return f"{self.where}{f' {self.number}' if self.number else ''} {'of' if self.number else ''} {self.stage} of {self.job}"
 
 
 @dataclass
 class Trial:
-    """What came of one trial."""
+    """What came of one trial. seconds: of each stage and window, undisturbed ones."""
 
-    states: dict[str, str] = field(default_factory=dict)
-    delivered: int = 0  # rows
-    events: int = 0
-    files: dict[str, str] = field(default_factory=dict)  # name: sha256
+    ended: Ended = field(default_factory=Ended)
     windows: int = 0
-    seconds: dict[str, float] = field(default_factory=dict)
     killed: bool = False
+    seconds: dict[tuple[str, str, int], float] = field(default_factory=dict)
+
+    def of(self, point: Point) -> int:
+        """Windows that are rendered where all stages but the point's are done: its job's, or none."""
+        return sum(stage == "render" == point.stage and job == point.job and number > 0 for stage, job, number in self.seconds)
 
 
-def worker(batch: int, tell: Any) -> None:
-    """Work on a batch until it has ended; say where it is. Runs in a process of its own."""
-    from db import queries
-    from db.session import open_database
-    from db.workers import reclaim, waiting
-    from flows import job
-    from flows.batch import ended
-    from flows.shard import shard
-    from infra.settings import get_settings
-    from tasks import progress
-
-    speaking = threading.Lock()  # a delivery runs beside the next job's stages
-
-    def say(kind: str, name: str, job: str) -> None:
-        with speaking:
-            tell.send(Said(os.getpid(), kind, name, job))
-
-    def stage(work: Any, name: str, call: Any, *rest: Any) -> None:
-        from db import ledger
-
-        ledger.renew(work.database, work.lease, work.settings.lease_seconds)
-        say("before", name, work.name)
-        call(work, *rest)
-        say("after", name, work.name)
-
-    def step(told: progress.Step) -> None:
-        if told.stage == "render" and told.done < told.total and told.done % WINDOW == FIRST:
-            say("window", "render", told.job)
-
-    job._stage = stage
-    settings = get_settings()
-    database = open_database(settings)
-    with progress.listening(step):
-        while not ended(queries.state_counts(database, batch)):
-            reclaim(database, batch)
-            if free := waiting(database, batch):
-                shard.fn(batch, free)
-            time.sleep(0.2)
-
-
-def load() -> None:
-    """The networks, loaded once before workers are forked. Nothing is run that starts threads: those do not come along."""
-    import torch
-
-    torch.set_num_threads(1)
-    from tasks import prepare, publish, takes  # noqa: F401
-    from tasks.engines import engine
-    from tasks.score import SyncScorer
-
-    for name in ("avct", "lipmemory"):
-        engine(name, "compact")
-    SyncScorer.load()
-
-
-@contextmanager
-def fresh(server: str) -> Iterator[str]:
-    """A database of its own; the settings of this process and its children name it, and prefixes of its own."""
-    from infra.settings import get_settings
-
-    name = f"kills_{uuid4().hex[:12]}"
-    admin(server, f"CREATE DATABASE {name}")
-    os.environ["DUBWRIGHT_DATABASE_URL"] = make_url(server).set(database=name).render_as_string(hide_password=False)
-    os.environ["DUBWRIGHT_STORE_URL"] = f"s3://{BUCKET}/artifacts-{name}"
-    os.environ["DUBWRIGHT_HOME"] = str(Path(os.environ["KILLS_HOME"]) / name)
-    get_settings.cache_clear()
-    try:
-        yield name
-    finally:
-        admin(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def admin(server: str, statement: str) -> None:
-    """A statement outside of any transaction."""
-    from db.session import Database
-
-    database = Database(server)
-    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text(statement))
-    database.close()
-
-
-def submit(name: str, tell: Any) -> None:
-    """Enter the small batch and tell its number. Runs in a process of its own, as looking at a portrait starts threads."""
-    from db.session import open_database
-    from infra.artifacts import open_artifacts
-    from infra.settings import get_settings
-    from tasks.manifest import check
-    from tasks.plan import plan
-    from tasks.plan import submit as enter
-
-    settings = get_settings()
-    defaults = {"portrait": str(ROOT / "demo" / "portraits" / "grace_hopper.jpg"), "engine": "avct"}
-    manifest = check({"batch": "kills", "output": f"s3://{BUCKET}/out-{name}/", "defaults": defaults, "jobs": list(JOBS), "ladder": {"takes": 2}}, str(ROOT))
-    database = open_database(settings)
-    try:
-        tell.send(enter(plan(manifest, database, settings), database, open_artifacts(settings)).batch_id)
-    finally:
-        database.close()
-
-
-def start(call: Any, given: Any) -> tuple[Any, Any]:
-    """A new process, and what it says: a pipe of its own, since one that is killed as it speaks would lock a shared one."""
-    hear, tell = FORK.Pipe(duplex=False)
-    process = FORK.Process(target=call, args=(given, tell), daemon=True)
-    process.start()
-    tell.close()
-    return process, hear
-
-
-def trial(server: str, point: tuple[str, str, str, float] | None) -> Trial:
-    """Run the batch to its end with two workers; kill the one that is at `point` (where, stage, job, seconds into it)."""
-    found, begun = Trial(), {}
-    with fresh(server) as name:
-        entering, hear = start(submit, name)
-        batch = int(hear.recv())
-        entering.join()
-        workers = {hear: process for process, hear in (start(worker, batch) for _ in range(2))}
+def trial(held: Bench, point: Point | None, whole: bool = True) -> Trial:
+    """Run the batch to its end with two workers; kill the one that is at `point`. whole: nothing is done yet; else all but the point's stage is."""
+    found = Trial()
+    begun: dict[tuple[str, str, int], float] = {}
+    with held.fresh() if whole or point is None else held.fresh(point.stage, point.job):
+        workers = {hear: process for process, hear in (crew.start(crew.worker, held.batch) for _ in range(2))}
         deadline = time.monotonic() + LONGEST
         while workers and time.monotonic() < deadline:
-            said = heard(workers)
+            said = crew.heard(workers)
             if said is None:
                 continue
             found.windows += said.kind == "window"
-            if said.kind == "before":
-                begun[said.stage, said.job] = time.monotonic()
+            if said.kind in ("before", "window"):
+                begun[said.stage, said.job, said.number] = time.monotonic()
             elif said.kind == "after":
-                found.seconds[f"{said.stage} {said.job}"] = time.monotonic() - begun[said.stage, said.job]
-            if point and not found.killed and (said.stage, said.job) == point[1:3] and said.kind == ("after" if point[0] == "after" else "before"):
-                found.killed = kill(workers, said.pid, point[3])
-                process, hear = start(worker, batch)
+                found.seconds |= {key: time.monotonic() - at for key, at in begun.items() if key[:2] == (said.stage, said.job)}
+            if point and not found.killed and point.reached(said):
+                found.killed = kill(workers, said.pid, point.after)
+                process, hear = crew.start(crew.worker, held.batch)
                 workers[hear] = process
-        for process in workers.values():
-            process.kill()
-            process.join()
-        count(found, name, batch)
+        crew.stop(workers)
+        found.ended = held.ended()
+        if point is None:
+            held.learn()
     return found
-
-
-def heard(workers: dict[Any, Any]) -> Said | None:
-    """What a worker says next; one that has ended is let go."""
-    ready: list[Any] = wait(list(workers), 1.0)
-    for hear in ready:
-        try:
-            said: Said = hear.recv()
-            return said
-        except EOFError:
-            workers.pop(hear).join()
-    return None
 
 
 def kill(workers: dict[Any, Any], pid: int, after: float) -> bool:
@@ -229,75 +104,50 @@ def kill(workers: dict[Any, Any], pid: int, after: float) -> bool:
     return bool(process.exitcode == -signal.SIGKILL)
 
 
-def count(found: Trial, name: str, batch: int) -> None:
-    """What ledger and bucket hold at the end."""
-    from db import queries
-    from db.session import open_database
-    from infra.settings import get_settings
-    from infra.store import open_store, sha256_of
-
-    settings = get_settings()
-    database = open_database(settings)
-    rows = queries.report(database, batch)["jobs"]
-    found.states = {f"{row['title']}/{row['locale']}": row["state"] for row in rows}
-    found.delivered = sum(row["delivery"] is not None for row in rows)
-    with database.begin() as session:
-        found.events = session.execute(text("SELECT count(*) FROM events WHERE kind = 'delivered'")).scalar_one()
-    database.close()
-    store = open_store(f"s3://{BUCKET}/out-{name}", settings)
-    for kept in store.list():
-        found.files[kept.key] = sha256_of(store.get(kept.key))
-    for row in rows:
-        for take in row["takes"]:
-            found.files[f"take {row['title']}/{row['locale']} {take['number']}"] = take["video"]
-
-
-def drawn(draw: random.Random, undisturbed: Trial, stages: list[str]) -> Iterator[tuple[str, str, str, float]]:
-    """Points without end: all of them in an order by chance, again and again; how far into a stage is by chance."""
-    points = [(where, *key.split(" ", 1)) for key in sorted(undisturbed.seconds) for where in WHERE if key.split(" ", 1)[0] in stages]
+def drawn(draw: random.Random, plain: Trial, stages: Iterable[str]) -> Iterator[Point]:
+    """Points without end: all of them in an order by chance, again and again; how far into a stage or window is by chance."""
+    points: list[tuple[str, str, str, int]] = []
+    for stage, job, window in sorted(plain.seconds):
+        if stage in stages and window:
+            points.append(("window", stage, job, window))
+        elif stage in stages:
+            points += [(where, stage, job, 0) for where in ("before", "in", "after")]
+            points += [("put", stage, job, number) for number in range(1, OBJECTS + 1) if stage == "deliver"]
     while points:
-        for where, stage, job in draw.sample(points, len(points)):
-            yield where, stage, job, draw.uniform(0.05, 0.95) * undisturbed.seconds[f"{stage} {job}"] if where == "in" else 0.0
+        for where, stage, job, number in draw.sample(points, len(points)):
+            lasts = plain.seconds[stage, job, number] / (1 + number) if where == "window" else plain.seconds[stage, job, 0]
+            yield Point(where, stage, job, number, draw.uniform(0.05, 0.95) * lasts if where in ("in", "window") else 0.0)
 
 
-def run(trials: int = 200, seed: int = 20261126, stages: list[str] | None = None, echo: Any = None) -> dict[str, Any]:
-    """The campaign: its figures, and what went wrong in which trial."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import boto3
+def run(count: int = 200, seed: int = 20261126, stages: Iterable[str] = STAGES, span: tuple[int, int] = (1, 1 << 30), echo: Callable[[str], object] = lambda line: None) -> dict[str, Any]:
+    """The campaign: its figures, and what went wrong in which trial. span: the first and last trial of it that are made here; several may run at once."""
+    with trials.bench() as held:
+        plain = trial(held, None)
+        echo(f"undisturbed: {plain.ended.states}, {plain.windows} windows, {len(plain.ended.files)} files")
+        points = enumerate(islice(drawn(random.Random(seed), plain, stages), count), 1)
+        return campaign(held, plain, [(number, point) for number, point in points if span[0] <= number <= span[1]], echo)
 
-    import servers  # type: ignore[import-not-found]  # of tests/, put on the path above
-    from infra.postgres import embedded_url
 
-    os.environ |= servers.KEYS | {"OMP_NUM_THREADS": "1", "DUBWRIGHT_BACKOFF_SECONDS": "0", "DUBWRIGHT_THREADS": "1"}
-    draw, points = random.Random(seed), dict[str, int]()
-    wrong, extra = list[dict[str, Any]](), list[int]()
-    with tempfile.TemporaryDirectory(prefix="dubwright-kills-") as folder, servers.moto() as url:
-        os.environ |= {"KILLS_HOME": folder, "DUBWRIGHT_S3_ENDPOINT_URL": url}
-        boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket=BUCKET)
-        server = embedded_url(Path(folder))
-        load()
-        plain = trial(server, None)
-        if echo:
-            echo(f"undisturbed: {plain.states}, {plain.windows} windows, {len(plain.files)} files")
-        lost = twice = differ = killed = 0
-        for number, point in enumerate(islice(drawn(draw, plain, stages or list(STAGES)), trials)):
-            made = trial(server, point)
-            bad = {
-                "lost": sum(state in ("queued", "running", "failed") for state in made.states.values()) + len(plain.states) - len(made.states),
-                "twice": made.events - made.delivered, "differ": sum(made.files.get(name) != sha for name, sha in plain.files.items()) + len(set(made.files) - set(plain.files)),
-            }  # fmt: skip
-            lost, twice, differ, killed = lost + bad["lost"], twice + bad["twice"], differ + bad["differ"], killed + made.killed
-            extra.append(made.windows - plain.windows)
-            points[f"{point[0]} {point[1]}"] = points.get(f"{point[0]} {point[1]}", 0) + made.killed
-            if any(bad.values()):
-                wrong.append({"trial": number, "point": point, **bad, "states": made.states})
-            if echo:
-                echo(f"{number + 1}/{trials} {point[0]} {point[1]} of {point[2]}: killed {made.killed}, {bad}, windows {extra[-1]:+d}")
+def campaign(held: Bench, plain: Trial, points: list[tuple[int, Point]], echo: Callable[[str], object] = lambda line: None) -> dict[str, Any]:
+    """A trial for each numbered point: figures, and what went wrong in which trial."""
+    wrong, extra, killed, begun, hit = list[dict[str, Any]](), list[int](), 0, 0, dict[str, int]()
+    sums, started = {"lost": 0, "twice": 0, "differ": 0}, time.monotonic()
+    for number, point in points:
+        whole = number % WHOLE == 0
+        made = trial(held, point, whole)
+        bad = made.ended.wrong(plain.ended)
+        sums, killed, begun = {name: sums[name] + bad[name] for name in sums}, killed + made.killed, begun + whole
+        extra.append(made.windows - (plain.windows if whole else plain.of(point)))
+        hit[f"{point.where} {point.stage}"] = hit.get(f"{point.where} {point.stage}", 0) + made.killed
+        if any(bad.values()) or extra[-1] > 1:
+            wrong.append({"trial": number, "point": str(point), **bad, "windows": extra[-1], "states": made.ended.states})
+        spent = (time.monotonic() - started) / len(extra)
+        echo(f"{number} {point}: killed {made.killed}, {bad}, windows {extra[-1]:+d}{', from nothing' if whole else ''}, {spent:.1f} s a trial")
     figures = {
-        "trials": trials, "kills": killed, "jobs lost": lost, "delivered twice": twice, "files that differ": differ,
-        "extra windows, at most": max(extra, default=0), "extra windows, in all": sum(extra),
+        "trials": len(extra), "kills": killed, "jobs lost": sums["lost"], "delivered twice": sums["twice"], "files that differ": sums["differ"],
+        "of them from nothing": begun, "extra windows, at most": max(extra, default=0), "extra windows, in all": sum(extra), "windows undisturbed": plain.windows,
     }  # fmt: skip
-    return {"figures": figures, "points": points, "wrong": wrong}
+    return {"figures": figures, "states": plain.ended.states, "points": dict(sorted(hit.items())), "wrong": wrong}
 
 
 def main() -> None:
@@ -305,9 +155,10 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--trials", type=int, default=200)
     options.add_argument("--seed", type=int, default=20261126)
-    options.add_argument("--stages", nargs="+", choices=STAGES, help="Kill in these alone.")
+    options.add_argument("--stages", nargs="+", choices=STAGES, default=STAGES, help="Kill in these alone.")
+    options.add_argument("--span", type=int, nargs=2, default=(1, 1 << 30), help="First and last trial of the campaign that are made here; several may run at once.")
     given = options.parse_args()
-    told = run(given.trials, given.seed, given.stages, lambda line: sys.stderr.write(line + "\n"))
+    told = run(given.trials, given.seed, given.stages, span=tuple(given.span), echo=lambda line: (sys.stderr.write(line + "\n"), sys.stderr.flush()))
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
     raise SystemExit(bool(told["wrong"]))
 

@@ -21,8 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
+from uuid import uuid4
 
-from benchmarks import kills, scale_work
+from sqlalchemy.engine import make_url
+
+from benchmarks import scale_work, trials
 from benchmarks.scale_work import COUNTS, Counts, Sleeper
 
 COMPRESS = 10.0
@@ -69,7 +72,7 @@ def _pump(source: socket.socket, sink: socket.socket, before: Any) -> None:
 
 def run(jobs: int = 8, rounds: int = 3, latency: float = 0.1, seconds: float = 20.0, echo: Any = None) -> dict[str, Any]:
     """Figures: median seconds of the shard each way, and the median of their ratios, round by round."""
-    sys.path.insert(0, str(kills.ROOT / "tests"))
+    sys.path.insert(0, str(trials.ROOT / "tests"))
     import boto3
 
     import servers  # type: ignore[import-not-found]  # of tests/, put on the path above
@@ -84,7 +87,7 @@ def run(jobs: int = 8, rounds: int = 3, latency: float = 0.1, seconds: float = 2
     os.environ |= servers.KEYS | {"DUBWRIGHT_THREADS": "1"}
     found: dict[bool, list[float]] = {True: [], False: []}
     with tempfile.TemporaryDirectory(prefix="dubwright-overlap-") as folder, servers.moto() as url, late(url, latency) as slow:
-        os.environ |= {"KILLS_HOME": folder, "DUBWRIGHT_S3_ENDPOINT_URL": slow}
+        os.environ |= {"DUBWRIGHT_S3_ENDPOINT_URL": slow}
         boto3.client("s3", endpoint_url=url, region_name="us-east-1").create_bucket(Bucket=BUCKET)
         server = embedded_url(Path(folder))
         for number in range(rounds):
@@ -95,6 +98,22 @@ def run(jobs: int = 8, rounds: int = 3, latency: float = 0.1, seconds: float = 2
     ratios = [one / other for one, other in zip(found[True], found[False], strict=True)]
     named = {True: "overlap_seconds", False: "one_after_another_seconds"}
     return {"figures": {named[on]: round(statistics.median(values), 2) for on, values in found.items()} | {"overlap_ratio": round(statistics.median(ratios), 3)}, "ratios": [round(ratio, 3) for ratio in ratios]}
+
+
+@contextmanager
+def _fresh(server: str, folder: Path) -> Iterator[str]:
+    """A database, a prefix of the store and a home folder of their own; the settings of this process name them."""
+    from infra.settings import get_settings
+
+    name = f"overlap_{uuid4().hex[:12]}"
+    trials.admin(server, f"CREATE DATABASE {name}")
+    os.environ["DUBWRIGHT_DATABASE_URL"] = make_url(server).set(database=name).render_as_string(hide_password=False)
+    os.environ |= {"DUBWRIGHT_STORE_URL": f"s3://{BUCKET}/artifacts-{name}", "DUBWRIGHT_HOME": str(folder / name)}
+    get_settings.cache_clear()
+    try:
+        yield name
+    finally:
+        trials.admin(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _shard(server: str, folder: Path, jobs: int, on: bool) -> float:
@@ -108,9 +127,8 @@ def _shard(server: str, folder: Path, jobs: int, on: bool) -> float:
     from tasks.manifest import check
     from tasks.plan import plan, submit
 
-    kills.BUCKET = BUCKET
     os.environ["DUBWRIGHT_OVERLAP"] = str(on)
-    with kills.fresh(server) as name:
+    with _fresh(server, folder) as name:
         tree = manifest_of(folder, jobs) | {"output": f"s3://{BUCKET}/out-{name}/"}
         for number, row in enumerate(tree["jobs"]):
             row["portrait"] = f"{number}.png"

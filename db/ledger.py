@@ -4,7 +4,7 @@ A write locks the job's row, compares fencing tokens and does its work in one tr
 run, but only the one that holds the job now can record anything.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +13,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, load_only
 
+from db import retention, workers
 from db import tables as t
-from db import workers
 from db.session import Database
 from infra.errors import StaleToken
 
@@ -234,11 +234,15 @@ def find_stage(database: Database, key: str) -> tuple[str, float] | None:
         return None if row is None else (row[0], row[1])
 
 
-def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float) -> bool:
-    """Remember what a stage made; whether its object may have been removed before and must be put again. Raises StaleToken."""
+def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float, spent: Sequence[str] = ()) -> bool:
+    """Remember what a stage made; whether its object may have been removed before and must be put again. Raises StaleToken.
+
+    spent: artifacts that served to make it alone; they are marked for removal with it (db/retention.py).
+    """
     with _holding(database, held) as (session, _):
         revived = _artifacts(session, [row])
         session.execute(insert(t.StageResult).values(key=key, stage=stage, sha256=row.sha256, seconds=seconds).on_conflict_do_nothing())
+        retention.spend(session, spent)
         return revived
 
 

@@ -1,6 +1,7 @@
 """Which artifacts nothing needs any more, and their removal in steps that a crash can repeat.
 
-1. `mark`, one transaction: results that no root reaches are marked and their stage results forgotten, so that no job finds them any more.
+1. `mark`, one transaction: results that no root reaches are marked and their stage results forgotten, so that no job finds them any more. The windows
+   of a render are marked as soon as the render is kept (`spend`).
 2. `remove`: a marked artifact's object is deleted under a lock on its row, which then says that it is gone. Deleting twice does no harm.
 
 Rows of artifacts and edges stay: lineage still tells what a take was made of. A job may have found a result just before it was marked, so
@@ -8,10 +9,11 @@ its object is left until every job that was under way then has ended; what such 
 the same bytes again unmarks the row as well, under the same lock, and puts the object anew (tasks/stages.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.orm import Session
 
 from db import tables as t
 from db.session import Database
@@ -46,6 +48,13 @@ def mark(database: Database, age: float) -> int:
         found = session.execute(text(f"{KEPT} UPDATE artifacts a SET marked_at = now() WHERE {UNUSED} RETURNING a.sha256"), {"age": age}).scalars().all()  # noqa: S608 (parts of this module)
         session.execute(text("DELETE FROM stage_results s USING artifacts a WHERE a.sha256 = s.sha256 AND a.marked_at IS NOT NULL"))
         return len(found)
+
+
+def spend(session: Session, hashes: Sequence[str]) -> None:
+    """Mark what served to make a result that is kept now, and forget its stages, in the transaction that keeps the result."""
+    if hashes:
+        session.execute(update(t.Artifact).where(t.Artifact.sha256.in_(hashes), t.Artifact.marked_at.is_(None)).values(marked_at=func.now()))
+        session.execute(delete(t.StageResult).where(t.StageResult.sha256.in_(hashes)))
 
 
 def remove(database: Database, delete: Callable[[str, str], None]) -> dict[str, int]:

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, event, text
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -15,6 +16,10 @@ from infra.postgres import embedded_url
 from infra.settings import Settings, get_settings
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+# A network that is cut ends a connection on both sides within a minute: a worker learns of it, and the server lets go of rows that a worker
+# who is cut off in a transaction has locked, so that its job can go to another.
+CONNECTION = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+SERVER = {"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3", "tcp_user_timeout": "60s"}
 MIGRATION_LOCK = 7_215_133_007  # any number, the same for every process
 
 
@@ -26,11 +31,20 @@ def alembic_config(connection: Connection) -> Config:
     return config
 
 
+def _agree(connection: Any, record: Any) -> None:
+    """Tell the server how long it may wait for this worker."""
+    connection.autocommit = True
+    for name, value in SERVER.items():
+        connection.execute(f"SET {name} = '{value}'")
+    connection.autocommit = False
+
+
 class Database:
     """A migrated database and its sessions."""
 
     def __init__(self, url: str) -> None:
-        self.engine = create_engine(url, pool_pre_ping=True, pool_size=4, connect_args={"connect_timeout": 10})
+        self.engine = create_engine(url, pool_pre_ping=True, pool_size=4, connect_args=CONNECTION)
+        event.listen(self.engine, "connect", _agree)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
 
     @contextmanager

@@ -1,8 +1,10 @@
 """A batch: jobs into shards of minutes, shards to this process or to a pool, until every job has come to an end."""
 
+import logging
 import random
 import time
 from collections.abc import Callable, Iterable
+from types import TracebackType
 from typing import Protocol
 
 from db import queries
@@ -10,6 +12,7 @@ from db.operations import OPEN, control_of
 from db.queries import Estimated
 from db.session import Database
 from db.workers import others, reclaim, sent_to, working
+from flows.conductor import away
 from infra.errors import DatabaseUnavailable
 from infra.settings import Settings
 
@@ -79,14 +82,14 @@ def _packed(pieces: list[tuple[float, list[int]]], room: float) -> list[list[int
 def run_here(database: Database, batch_id: int, settings: Settings, tell: Tell = lambda states: None) -> States:
     """Run a batch in this process, shard after shard; returns how many jobs are in which state.
 
-    Jobs that others hold or that wait out a fault are waited for, and so are a paused batch and, for a while, a database that does not
-    answer; a draining batch ends it after its job. Raises DatabaseUnavailable.
+    Jobs that others hold or that wait out a fault are waited for, and so are a paused batch and, for a while, a database or a Prefect server
+    that does not answer; a draining batch ends it after its job. Raises DatabaseUnavailable and ConductorUnavailable.
     """
     from flows.shard import shard
 
-    silent, number = 0.0, 0  # since when the database does not answer; shards begun
+    patience, number = Patience(settings.outage_seconds), 0  # shards begun
     while True:
-        try:
+        with patience:
             reclaim(database, batch_id)
             group = next_here(database, batch_id, settings)
             number += bool(group)
@@ -96,11 +99,6 @@ def run_here(database: Database, batch_id: int, settings: Settings, tell: Tell =
             tell(states)
             if ended(states) or control_of(database, batch_id) == "draining":
                 return states
-            silent = 0.0
-        except DatabaseUnavailable:
-            silent = silent or time.monotonic()
-            if time.monotonic() - silent > settings.outage_seconds:
-                raise
         time.sleep(PAUSE)  # other processes hold the rest, or it waits; leases run out if their holders died
 
 
@@ -110,6 +108,29 @@ def next_here(database: Database, batch_id: int, settings: Settings) -> list[int
     busy = others(database, batch_id) if free else 0
     groups = shards([job for job in free if job.priority == free[0].priority], settings.shard_minutes, busy + 1)
     return [] if not groups else random.choice(groups) if busy else groups[0]
+
+
+class Patience:
+    """Waits for a database or a Prefect server that does not answer: errors of a block that say so are held back, for so many seconds in a row."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.since = 0.0  # when it fell silent
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if error is None:
+            self.since = 0.0
+            return False
+        known = error if isinstance(error, DatabaseUnavailable) else away(error)
+        if known is None:
+            return False
+        self.since = self.since or time.monotonic()
+        if time.monotonic() - self.since > self.seconds:
+            raise known from error
+        logging.getLogger(__name__).warning("%s; waiting for it", known)
+        return True
 
 
 def ended(states: States) -> bool:
@@ -152,19 +173,21 @@ def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str
     with Pool(pool, settings) as target:
         target.connect()
         sent_to(database, batch_id, pool)
-        alive = time.monotonic()
+        alive, patience = time.monotonic(), Patience(settings.outage_seconds)
+        states: States = {}
         while True:
-            reclaim(database, batch_id)
-            states, busy = queries.state_counts(database, batch_id), working(database, batch_id)
-            tell(states)
-            if ended(states) or (control_of(database, batch_id) == "draining" and not busy):
-                return states
-            if busy or target.queued():
-                alive = time.monotonic()
-            elif time.monotonic() - alive > settings.lease_seconds + GRACE:
-                target.forget()  # runs that Prefect still calls running, whose workers have died
-            if sum(states.get(state, 0) for state in OPEN) > busy and send(database, batch_id, settings, target):
-                alive = time.monotonic()
+            with patience:
+                reclaim(database, batch_id)
+                states, busy = queries.state_counts(database, batch_id), working(database, batch_id)
+                tell(states)
+                if ended(states) or (control_of(database, batch_id) == "draining" and not busy):
+                    return states
+                if busy or target.queued():
+                    alive = time.monotonic()
+                elif time.monotonic() - alive > settings.lease_seconds + GRACE:
+                    target.forget()  # runs that Prefect still calls running, whose workers have died
+                if sum(states.get(state, 0) for state in OPEN) > busy and send(database, batch_id, settings, target):
+                    alive = time.monotonic()
             time.sleep(pause(states))  # work happens elsewhere; the ledger is where it shows
 
 

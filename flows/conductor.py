@@ -9,7 +9,10 @@ import threading
 from pathlib import Path
 
 from db.workers import is_dead, me
+from infra.errors import ConductorUnavailable
 from infra.settings import Settings
+
+DEEP = 12  # causes of an error that are looked at
 
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -33,6 +36,23 @@ def configure(settings: Settings) -> None:
     given = {**QUIET, "PREFECT_HOME": str(settings.home / "prefect"), "PREFECT_LOGGING_LEVEL": "DEBUG" if loud else "CRITICAL"}
     for name, value in given.items():
         os.environ.setdefault(name, value)
+
+
+def away(error: BaseException) -> ConductorUnavailable | None:
+    """What an error says of a Prefect server that does not answer; None where it says something else."""
+    import httpx
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    told: BaseException | None = error
+    for _ in range(DEEP):
+        if isinstance(told, ConductorUnavailable):
+            return told
+        if isinstance(told, httpx.TransportError) or (isinstance(told, PrefectHTTPStatusError) and told.response.status_code >= 500):
+            return ConductorUnavailable(f"the Prefect server does not answer ({type(told).__name__}: {told})")
+        if told is None:
+            break
+        told = told.__cause__ or told.__context__
+    return None
 
 
 class OwnServer:

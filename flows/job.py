@@ -11,13 +11,14 @@ from prefect.cache_policies import NO_CACHE
 
 from db import ledger
 from db.session import Database
+from flows.conductor import away
 from infra.artifacts import Artifacts
-from infra.errors import DatabaseUnavailable, InputError, StaleToken, StoreUnavailable, classify
+from infra.errors import ConductorUnavailable, DatabaseUnavailable, DiskFull, InputError, StaleToken, StoreUnavailable, classify
 from infra.settings import Settings
 from tasks import progress
 from tasks.stages import Take, Work, renewed
 
-OUTAGES = (StoreUnavailable, DatabaseUnavailable)  # end by themselves: the job is tried again later
+OUTAGES = (StoreUnavailable, DatabaseUnavailable, ConductorUnavailable, DiskFull)  # end by themselves, or on another machine: the job is tried again later
 Beside = Callable[[Callable[[], str]], None]
 LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
 
@@ -55,13 +56,16 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
     is renewed until then, and `delivering` comes back. Raises StaleToken when another worker holds the job now or it was cancelled,
     DatabaseUnavailable when its end cannot be recorded.
     """
-    scratch = settings.cache / "work"
-    scratch.mkdir(parents=True, exist_ok=True)
+    work = Work(database, artifacts, settings, lease, settings.cache / "work")
     with ExitStack() as held:
-        folder = held.enter_context(tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch))
-        held.enter_context(renewed(database, lease, settings.lease_seconds))
-        work = Work(database, artifacts, settings, lease, Path(folder))
-        made = _ending(work, lambda: _run(work))
+
+        def make() -> str | Take:
+            work.folder.mkdir(parents=True, exist_ok=True)
+            work.folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=work.folder)))
+            held.enter_context(renewed(database, lease, settings.lease_seconds))
+            return _run(work)
+
+        made = _ending(work, make)
         if isinstance(made, str):
             return made
         take, kept = made, held.pop_all()
@@ -83,11 +87,12 @@ def _ending(work: Work, call: Callable[[], str | Take]) -> str | Take:
     except (StaleToken, KeyboardInterrupt):
         raise
     except Exception as error:
-        known, lease, settings = classify(error, work.name), work.lease, work.settings
+        known, lease, settings = away(error) or classify(error, work.name), work.lease, work.settings
+        known.job = known.job or work.name
         if isinstance(known, OUTAGES):
             made = ledger.defer(work.database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
         else:
-            ledger.finish(work.database, lease, "failed", known.to_dict() | _seen(work, known))
+            ledger.finish(work.database, lease, "failed", known.to_dict() | _seen(work.artifacts, known))
             made = "failed"
     if isinstance(made, str):
         progress.tell(work.name, "", state=made)
@@ -101,11 +106,11 @@ def _delivered(work: Work, take: Take) -> str:
     return "delivered"
 
 
-def _seen(work: Work, error: BaseException) -> dict[str, str]:
+def _seen(artifacts: Artifacts, error: BaseException) -> dict[str, str]:
     """The picture that an input error carries, as an artifact for the report."""
     if not isinstance(error, InputError) or not error.picture:
         return {}
-    return {"picture": work.artifacts.put(error.picture, "seen.png").sha256}
+    return {"picture": artifacts.put(error.picture, "seen.png").sha256}
 
 
 def _run(work: Work) -> str | Take:
@@ -160,6 +165,6 @@ def _refuse(work: Work) -> str:
         try:
             read_portrait(work.inputs["portrait"])
         except InputError as error:
-            fault |= _seen(work, error)
+            fault |= _seen(work.artifacts, error)
     ledger.finish(work.database, work.lease, "failed", fault)
     return "failed"

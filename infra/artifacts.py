@@ -42,13 +42,17 @@ class Artifacts:
         place = self.cache / digest[:2] / digest
         if not place.exists():
             fresh = beside(place)
-            self.store.download(f"sha256/{digest[:2]}/{digest}", fresh)
-            found = sha256_of(fresh)
-            if found != digest:
-                fresh.unlink()
-                raise StoreError(f"artifact {digest} holds other bytes: {found}", code="store.corrupt", next_step="Restore the object, or delete it and run again.")
+            self.fetch(digest, fresh)
             fresh.replace(place)
         return place
+
+    def fetch(self, digest: str, path: Path) -> None:
+        """An artifact into a file of the caller's own. Raises ObjectMissing and StoreError, for other bytes than its own too, and leaves nothing then."""
+        self.store.download(f"sha256/{digest[:2]}/{digest}", path)
+        found = sha256_of(path)
+        if found != digest:
+            path.unlink()
+            raise StoreError(f"artifact {digest} holds other bytes: {found}", code="store.corrupt", next_step="Restore the object, or delete it and run again.")
 
 
 def open_artifacts(settings: Settings) -> Artifacts:

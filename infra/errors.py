@@ -111,6 +111,13 @@ class DatabaseUnavailable(LedgerError):
     default_step = "Start Postgres or correct DUBWRIGHT_DATABASE_URL, then run the same command again; finished work is kept."
 
 
+class ConductorUnavailable(DubwrightError):
+    """The Prefect server does not answer."""
+
+    default_code = "prefect.unavailable"
+    default_step = "Start the Prefect server or correct PREFECT_API_URL, then run the same command again; finished work is kept."
+
+
 class DiskFull(DubwrightError):
     """No space left."""
 

@@ -1,21 +1,24 @@
-"""Render: a take's motion to frames and, with the speech, to the MP4 that is scored and may be delivered. Streams."""
+"""Render: a take's motion to frames and, with the speech, to the MP4 that is scored and may be delivered. Streams, window by window."""
 
-import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from infra.media import VideoWriter
 from infra.version import source_hash
+from infra.video import FilmWriter, Picture, facts_of
 from models.types import FRAME_RATE, Motion, Portrait
 from tasks import progress
 from tasks.engines import LIPS, engine, mover, weights_of
-from tasks.stages import Take, Work, keep
+from tasks.stages import Take, Work
+from tasks.windows import Windows, pictures_of, rendered
 
-WINDOW = 250  # frames that the ledger counts as one window
+LEAD = 12  # frames on each side of a window that lips are steadied by: six that a square is averaged over, three that points are, three to settle
+GROUP = 16  # frames that networks see at once, at most: a part of a window that begins at a multiple of them is made as it was in the whole
 
 
 def render(work: Work, take: Take) -> None:
@@ -23,53 +26,84 @@ def render(work: Work, take: Take) -> None:
     assert work.portrait is not None and take.motion is not None
     settings = work.settings
     asks = {
-        "code": source_hash("models/avct", "models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/media.py", "tasks/render.py"),
+        "code": source_hash("models/avct", "models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/media.py", "infra/video", "tasks/render.py", "tasks/windows.py"),
         "weights": list(weights_of(take.rung.engine, work.lease.preset, video=False)),
         "emphasis": take.rung.emphasis,
         "motion": take.made["motion"].sha256,
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "speech": work.made["speech"].sha256,
-        "encode": [settings.video_crf, settings.video_preset],
+        "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
     }
     sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
     take.windows = ((0, take.motion.frames, 0.0),)
-    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, path))
-    progress.tell(work.name, "render", take.motion.frames, take.motion.frames)
+    take.made["render"] = rendered(work, take, asks, sources, lambda windows, path: _write(work, take, windows, path))
 
 
-def _write(work: Work, take: Take, path: Path) -> None:
+def _write(work: Work, take: Take, windows: Windows, path: Path) -> None:
     assert work.portrait is not None and take.motion is not None and work.speech is not None
     settings, total = work.settings, take.motion.frames
     sound = work.folder / "sound.wav"
     work.speech.write(sound)
     height, width = work.portrait.picture.shape[:2]
-    windows: list[tuple[int, int, float]] = []
-    started = time.perf_counter()
-    rate = Fraction(FRAME_RATE)
-    with VideoWriter(path, width, height, rate, sound, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads) as out:
-        for number, frame in enumerate(_frames(work, take, work.portrait, take.motion), 1):
-            out.write(frame)
-            if number % 10 == 0:
-                progress.tell(work.name, "render", number, total)
-            if number % WINDOW == 0 or number == total:
-                now = time.perf_counter()
-                windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
-                started = now
-    take.windows = tuple(windows)
+    facts = facts_of(width, height, Fraction(FRAME_RATE))
+    writer = FilmWriter(
+        path, facts, sound, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, window=windows.size, keep=windows.keep,
+    )  # fmt: skip
+    with writer as out:
+        first = windows.join(out)
+        for number, frame in enumerate(_frames(work, take, work.portrait, take.motion, first, windows.size), first):
+            out.write(Picture.of_rgb(number, Fraction(number, FRAME_RATE), frame, facts.colour))
+            if (number + 1) % 10 == 0 or number % windows.size == 0:
+                progress.tell(work.name, "render", number + 1, total)
+    windows.end(total)
 
 
-def _frames(work: Work, take: Take, portrait: Portrait, motion: Motion) -> Iterator[np.ndarray]:
-    """The take's pictures: the portrait moved, and where the engine draws lips alone these drawn over."""
+def _frames(work: Work, take: Take, portrait: Portrait, motion: Motion, first: int, size: int) -> Iterator[np.ndarray]:
+    """The take's pictures from `first` on, where a window begins: the portrait moved, and where the engine draws lips alone these drawn over."""
     from models.lipmemory.engine import EMPHASIS
 
-    moved = mover(take.rung.engine, work.lease.preset).render(portrait, motion)
     if take.rung.engine not in LIPS:
-        yield from moved
+        yield from moved(work, take, portrait, motion, first, size)
         return
     assert work.speech is not None
     drawer = engine(take.rung.engine, work.lease.preset)
     reference = drawer.reference(portrait.picture, portrait.landmarks)
-    yield from drawer.frames(faced(moved), reference, work.speech.speech, motion.frames, EMPHASIS * take.rung.emphasis)
+    begin = max(0, first - size + max(0, (size - LEAD) // GROUP * GROUP)) if first else 0
+    for start, frames in overlapping(moved(work, take, portrait, motion, begin, size), begin, first, size, motion.frames):
+        stop = min(start + size, motion.frames)
+        near = max(0, start - LEAD)
+        drawn = drawer.frames(faced(frames), reference, work.speech.speech, min(stop + LEAD, motion.frames) - near, EMPHASIS * take.rung.emphasis, near)
+        yield from islice(drawn, start - near, stop - near)
+
+
+def moved(work: Work, take: Take, portrait: Portrait, motion: Motion, first: int, size: int) -> Iterator[np.ndarray]:
+    """The portrait's pictures from `first` on, window by window: what networks see at once never spans two, wherever the work began."""
+    made = mover(take.rung.engine, work.lease.preset)
+    while first < motion.frames:
+        stop = min((first // size + 1) * size, motion.frames)
+        yield from made.render(portrait, motion, first, stop)
+        first = stop
+
+
+def overlapping(frames: Iterator[np.ndarray], begin: int, first: int, size: int, total: int) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
+    """(where it begins, its frames and LEAD more on each side) of every window from `first` on; `frames` are those from number `begin` on.
+
+    A window's frames must be taken before the next window's; 2 LEAD frames are held.
+    """
+    held: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * LEAD)
+    numbered = enumerate(frames, begin)
+
+    def window(start: int) -> Iterator[np.ndarray]:
+        low, high = max(0, start - LEAD), min(start + size + LEAD, total)
+        yield from [frame for number, frame in held if number >= low]
+        at = held[-1][0] + 1 if held else begin
+        for number, frame in islice(numbered, high - at):
+            held.append((number, frame))
+            if number >= low:
+                yield frame
+
+    for start in range(first, total, size):
+        yield start, window(start)
 
 
 def faced(frames: Iterable[np.ndarray]) -> Iterator[Any]:

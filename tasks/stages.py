@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,8 +103,14 @@ def key_of(stage: str, asks: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps([stage, asks], sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def keep(work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple[tuple[str, str], ...], make: Callable[[Path], None]) -> Made:
-    """The stage's result: what is kept under its key, or what `make` writes to the path it is given, kept from now on."""
+def keep(
+    work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple[tuple[str, str], ...], make: Callable[[Path], float | None], spent: Sequence[str] = ()
+) -> Made:
+    """The stage's result: what is kept under its key, or what `make` writes to the path it is given, kept from now on.
+
+    `make` may tell seconds of work on it that were spent before. spent: hashes of what served to make it alone and is not needed any more,
+    as `make` left them.
+    """
     progress.tell(work.name, stage)
     key = key_of(stage, asks)
     found = ledger.find_stage(work.database, key) or (together.awaited(work.database, work.lease, key) if stage in together.STAGES else None)
@@ -115,11 +121,17 @@ def keep(work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple
             pass  # somebody removed it: it is made again
     path = work.folder / f"{stage}-{key[:12]}.{kind.rpartition('.')[2]}"
     started = time.perf_counter()
-    make(path)
-    seconds = time.perf_counter() - started
+    earlier = make(path) or 0.0
+    return keep_file(work, stage, key, path, kind, sources, time.perf_counter() - started + earlier, spent)
+
+
+def keep_file(
+    work: Work, stage: str, key: str, path: Path, kind: str, sources: tuple[tuple[str, str], ...], seconds: float, spent: Sequence[str] = ()
+) -> Made:
+    """Keep what a stage wrote, under its key. Raises StaleToken and StoreError."""
     artifact = work.artifacts.put(path, kind)
     made_from = tuple((sha, role) for sha, role in sources if sha != artifact.sha256)
-    if ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds):
+    if ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds, spent):
         work.artifacts.put(path, kind)  # it was being removed for want of use; from the record on it stays
     return Made(artifact.sha256, path, seconds, True)
 

@@ -186,6 +186,24 @@ def test_what_a_job_at_work_may_have_found_waits_and_what_it_needs_stays(databas
     assert retention.remove(database, lambda key, _: gone.append(key))["removed"] == 1 and gone == ["sha256/d"]
 
 
+def test_windows_go_as_soon_as_their_render_is_kept(database: Database) -> None:  # noqa: F811
+    held = leased(database)
+    for letter in "89":
+        assert ledger.record_stage(database, held, f"window-{letter}", "window", row(letter, ("a", "portrait")), 1.0) is False
+    ledger.record_stage(database, held, "render", "render", row("c", ("a", "portrait"), ("b", "speech")), 3.0, ["8" * 64, "9" * 64])
+    assert ledger.find_stage(database, "window-8") is None and ledger.find_stage(database, "render") == ("c" * 64, 3.0)
+    gone: list[str] = []
+    assert retention.remove(database, lambda key, _: gone.append(key))["waiting"] == 2  # the job may be joining them
+    assert ledger.record_stage(database, held, "window-9", "window", row("9", ("a", "portrait")), 1.0) is True  # another's render makes it again
+    ledger.finish(database, held, "failed", {})
+    assert retention.remove(database, lambda key, _: gone.append(key))["removed"] == 1 and gone == ["sha256/8"]
+    tree = lineage(database, "c" * 64)
+    assert tree is not None and {node["role"] for node in tree["made_from"]} == {"portrait", "speech"}
+    stale = Lease(held.job_id, held.batch_id, held.token - 1, 1, held.title, held.locale, held.engine, held.preset, held.key, held.spec)
+    with pytest.raises(StaleToken):
+        ledger.record_stage(database, stale, "window-7", "window", row("7"), 1.0)
+
+
 def test_a_job_cut_off_by_an_outage_waits_and_one_cancelled_stops_at_the_next_stage(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     from flows import batch, job
 

@@ -144,7 +144,7 @@ def test_an_edit_is_written_and_nothing_else(tmp_path: Path) -> None:
     source = film(tmp_path / "a.mp4", "128x96", "25", 1)
     mask = np.zeros((32, 40), np.float32)
     mask[4:-4, 4:-4] = 1
-    with DubWriter(tmp_path / "out.mp4", source, None, language="en", crf=0, preset="ultrafast", threads=1) as out:
+    with DubWriter(tmp_path / "out.mp4", source, None, language="en", crf=0, preset="ultrafast") as out:
         for picture in pictures(source):
             out.write(picture.with_region(np.full((32, 40, 3), (200, 60, 60), np.uint8), mask, 31, 41))
     was, now = planes(source)[:, : 96 * 128].reshape(-1, 96, 128), planes(tmp_path / "out.mp4")[:, : 96 * 128].reshape(-1, 96, 128)
@@ -172,14 +172,14 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as told:
         dubbed(source, tmp_path / "out.mp4", source)
     assert told.value.code == "media.no_audio"
-    with pytest.raises(RuntimeError), DubWriter(tmp_path / "out.mp4", source, None, language="en", crf=20, preset="ultrafast", threads=1) as out:
+    with pytest.raises(RuntimeError), DubWriter(tmp_path / "out.mp4", source, None, language="en", crf=20, preset="ultrafast") as out:
         out.write(next(pictures(source)))
         raise RuntimeError("the engine failed")
-    with pytest.raises(MediaError) as told, DubWriter(tmp_path / "out.mp4", source, None, language="en", crf=20, preset="ultrafast", threads=1):
+    with pytest.raises(MediaError) as told, DubWriter(tmp_path / "out.mp4", source, None, language="en", crf=20, preset="ultrafast"):
         pass
     assert told.value.code == "media.unwritable"
     (tmp_path / "gone").mkdir()
-    with pytest.raises(MediaError), DubWriter(tmp_path / "gone" / "none" / "out.mp4", source, None, language="en", crf=20, preset="ultrafast", threads=1) as out:
+    with pytest.raises(MediaError), DubWriter(tmp_path / "gone" / "none" / "out.mp4", source, None, language="en", crf=20, preset="ultrafast") as out:
         for picture in pictures(source):
             out.write(picture)
     assert not list(tmp_path.glob("**/*out*"))
@@ -219,6 +219,46 @@ def test_cremad_is_dubbed_in_time_and_colour(shared_data: Path, tmp_path: Path, 
     assert np.abs(was - now).mean() < 2 and abs((was - now).mean()) < 0.3
 
 
+class Killed(Exception):
+    """What ends a writer in the middle."""
+
+
+@pytest.mark.parametrize("ranges", [(), ((20, 60), (80, 90))])
+def test_a_film_goes_on_from_the_windows_that_were_kept(tmp_path: Path, ranges: tuple[tuple[int, int], ...]) -> None:
+    """P2: whoever finishes it, wherever it was cut off, the same bytes come out; with copied groups across a window's end, too."""
+    source = film(tmp_path / "a.mp4", "128x96", "30000/1001", 3.2, "-vf", "noise=alls=40:allf=t", "-pix_fmt", "yuv420p", "-c:v", "libx264", "-g", "10", "-bf", "2", "-x264-params", "scenecut=0")
+    sound = clicks(tmp_path / "d.wav", [Fraction(1)], 4)
+    read = list(pictures(source))
+    assert len(read) > 90
+
+    def made(name: str, kept: list[Path], until: int) -> bytes:
+        def keep(number: int, path: Path) -> None:
+            assert number == len(kept)
+            kept.append(path.rename(tmp_path / f"{name}-{number}"))
+            path.write_bytes(kept[-1].read_bytes())
+
+        with DubWriter(tmp_path / f"{name}.mp4", source, sound, language="de", crf=20, preset="veryfast", window=25, keep=keep, copy=ranges) as out:
+            for path in list(kept):
+                out.join(path)
+            for picture in read[out.frames :]:
+                if picture.number == until:
+                    raise Killed
+                out.write(picture)
+        return (tmp_path / f"{name}.mp4").read_bytes()
+
+    whole: list[Path] = []
+    wanted = made("whole", whole, -1)
+    assert len(whole) == len(read) // 25  # the last window is nobody's to keep
+    for until in (74, 80):
+        kept: list[Path] = []
+        with pytest.raises(Killed):
+            made("cut", kept, until)
+        assert len(kept) == (until - 1) // 25 and not (tmp_path / "cut.mp4").exists()
+        assert made("cut", kept, -1) == wanted
+        (tmp_path / "cut.mp4").unlink()
+    assert np.array_equal([picture.time for picture in pictures(tmp_path / "whole.mp4")], [picture.time for picture in read])
+
+
 def lines_of(picture: np.ndarray) -> np.ndarray:
     return picture[: 96 * 128].reshape(96, 128).astype(int)
 
@@ -233,7 +273,7 @@ def test_groups_that_nobody_edits_are_copied(tmp_path: Path, name: str, how: str
     whole = [(first, min(first + 20, 130)) for first in range(0, 130, 20)]
     merged = [number for number in range(130) if any(a <= number < b for a, b in ranges)]
     untouched = [number for first, last in whole if all(n in merged for n in range(first, last)) for number in range(first, last)]
-    with DubWriter(out, source, clicks(tmp_path / "d.wav", [Fraction(1)], 4), language="de", crf=10, preset=preset, threads=1, copy=ranges) as writer:
+    with DubWriter(out, source, clicks(tmp_path / "d.wav", [Fraction(1)], 4), language="de", crf=10, preset=preset, copy=ranges) as writer:
         for picture in pictures(source):
             grey = np.full((96, 128, 3), 128, np.uint8)
             writer.write(picture if picture.number in merged else picture.with_region(grey, np.ones((96, 128), np.float32), 0, 0))

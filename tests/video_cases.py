@@ -67,7 +67,7 @@ def late(sound: np.ndarray, due: float) -> float:
 
 def dubbed(source: Path, out: Path, sound: Path | None, **how: object) -> DubWriter:
     """A dub that changes no picture."""
-    told = {"language": "es-ES", "crf": 18, "preset": "ultrafast", "threads": 1, **how}
+    told = {"language": "es-ES", "crf": 18, "preset": "ultrafast", **how}
     with DubWriter(out, source, sound, **told) as writer:  # type: ignore[arg-type]
         for picture in pictures(source):
             writer.write(picture)

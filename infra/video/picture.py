@@ -54,6 +54,22 @@ class Picture:
     v: np.ndarray = field(repr=False)
     colour: Colour
 
+    @classmethod
+    def of_rgb(cls, number: int, time: Fraction, rgb: np.ndarray, colour: Colour) -> "Picture":
+        """A picture uint8 RGB [H, W, 3] in limited range by the matrix of `colour` (BT.709 or BT.601); odd sizes repeat their last column or row."""
+        import av
+        from av.video.reformatter import ColorRange, Colorspace
+
+        high, wide = rgb.shape[:2]
+        whole = np.pad(rgb, ((0, high % 2), (0, wide % 2), (0, 0)), "edge") if high % 2 or wide % 2 else np.ascontiguousarray(rgb)
+        matrix = Colorspace.ITU601 if colour.space == 6 else Colorspace.ITU709
+        made = av.VideoFrame.from_ndarray(whole, format="rgb24").reformat(
+            format="yuv420p", interpolation=exactly(), dst_colorspace=matrix, src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG
+        )
+        high, wide = whole.shape[:2]
+        luma, blue, red = (plane_view(plane, high // size, wide // size) for plane, size in zip(made.planes, (1, 2, 2), strict=True))
+        return cls(number, time, luma, blue, red, colour)
+
     def rgb(self, quick: bool = False) -> np.ndarray:
         """The picture as uint8 RGB [H, W, 3], by its own matrix and range.
 

@@ -1,4 +1,4 @@
-"""The picture track of a dub: every picture at its own time, encoded once, or copied in whole groups where nobody edits.
+"""The picture track of a film: every picture at its own time, encoded once, or copied in whole groups where nobody edits.
 
 Decoding times are ours: picture k in decoding order is decoded when picture k - n is shown, n being how far decoding runs ahead
 in any part. So encoded and copied parts follow each other without a gap.
@@ -14,10 +14,12 @@ from typing import Any
 from infra.video.groups import CannotCopy, Group, Plan, copied, held_by, plan
 from infra.video.picture import Picture
 from infra.video.source import VideoFacts
+from infra.video.window import Window, WindowFile
 
 FINEST_TICK = 2**31 - 1  # of an MP4 track, by its muxer
 COARSEST_TICK = 10_000
 PROFILES = {66: "cabac=0:8x8dct=0:weightp=0:bframes=0", 77: "cabac=1:8x8dct=0", 100: "cabac=1:8x8dct=1"}
+THREADS = 2  # of an encoder: what it writes hangs on their number, and a window may be another machine's
 GLOBAL_HEADER = 1 << 22  # AV_CODEC_FLAG_GLOBAL_HEADER
 
 
@@ -32,34 +34,39 @@ def ticks_per_second(facts: VideoFacts) -> int:
 
 
 class PictureTrack:
-    """H.264 yuv420p in the source's colours and aspect; `copy` names picture ranges (first, last) that nobody edits."""
+    """H.264 yuv420p in the source's colours and aspect; `copy` names picture ranges (first, last) that nobody edits.
+
+    `write` encodes into a window (infra/video/window.py), `join` muxes a window that is whole: one that was just written, or one
+    that another process wrote before with the same arguments. Either way the same packets come out.
+    """
 
     def __init__(
-        self, out: Any, source: Path, facts: VideoFacts, ticks: int, *, crf: int, preset: str, threads: int, copy: Sequence[tuple[int, int]], notes: list[str]
+        self, out: Any, source: Path | None, facts: VideoFacts, ticks: int, *, crf: int, preset: str, copy: Sequence[tuple[int, int]], notes: list[str]
     ) -> None:
         self._out, self._facts, self._ticks, self._notes = out, facts, ticks, notes
         self._references = 0
-        self._crf, self._preset, self._threads = crf, preset, threads
-        self._plan = _planned(source, facts, copy, notes)
+        self._crf, self._preset = crf, preset
+        self._plan = Plan() if source is None else _planned(source, facts, copy, notes)
         self._groups = deque(self._plan.groups)
-        self._packets: Iterator[tuple[Fraction, bool, bytes]] = copied(source, self._plan.groups, facts.origin)
+        self._packets: Iterator[tuple[Fraction, bool, bytes]] = iter(()) if source is None else copied(source, self._plan.groups, facts.origin)
         self._references = self._fitting()
         self._stream = out.add_stream("libx264", rate=facts.fps.limit_denominator(100_000))
         self._configure(self._stream.codec_context)
         self._stream.time_base = Fraction(1, ticks)
         self._encoder: Any = self._stream.codec_context
+        self._encoder.open()
         if self._groups:
-            self._encoder.open()
             self._encoder.extradata = self._plan.sets + self._encoder.extradata
-        self._ahead = 0
-        self.written = self.copied = self._decoded = 0
+        self._ahead = max(self._encoder.reorder_depth, self._plan.ahead)
+        self._encoding = False
+        self.written = self.joined = self.copied = 0
         self._shown: deque[int] = deque()  # times of pictures, from the one that is the next packet's decoding time
         self._last = -1
 
     def _configure(self, context: Any) -> None:
         facts = self._facts
         context.width, context.height = facts.width + facts.width % 2, facts.height + facts.height % 2
-        context.pix_fmt, context.time_base, context.thread_count = "yuv420p", Fraction(1, self._ticks), self._threads
+        context.pix_fmt, context.time_base, context.thread_count = "yuv420p", Fraction(1, self._ticks), THREADS
         context.framerate = facts.fps.limit_denominator(100_000)
         context.sample_aspect_ratio = facts.sample_aspect
         context.colorspace, context.color_primaries, context.color_trc = facts.colour.matrix, facts.colour.primaries, facts.colour.transfer
@@ -80,44 +87,35 @@ class PictureTrack:
         trial.open()
         return self._plan.held if held_by(trial.extradata or b"") > self._plan.held else 0
 
-    def write(self, picture: Picture) -> None:
-        """Add one picture."""
+    def write(self, picture: Picture, window: WindowFile) -> None:
+        """Add one picture to a window."""
         if picture.y.shape != (self._facts.height, self._facts.width):
             raise ValueError(f"a picture of {picture.y.shape} in a video of {(self._facts.height, self._facts.width)}")
         stamp = max(round(picture.time * self._ticks), self._last + 1)
-        if self._last < 0:
-            self._begin(stamp)
         self._last = stamp
-        self._shown.append(stamp)
-        group = self._group(picture)
+        group = self._group(picture, window)
+        window.picture(stamp, group is not None)
         if group is None:
-            self._encode(picture, stamp)
+            self._encode(picture, stamp, window)
         else:
-            self._copy(group)
+            self.finish(window)
         self.written += 1
-
-    def _begin(self, stamp: int) -> None:
-        if not self._encoder.is_open:
-            self._encoder.open()
-        self._ahead = max(self._encoder.reorder_depth, self._plan.ahead)
-        step = self._step()
-        self._shown.extend(stamp - step * left for left in range(self._ahead, 0, -1))
 
     def _step(self) -> int:
         return max(round(self._ticks / self._facts.fps), 1)
 
-    def _group(self, picture: Picture) -> Group | None:
+    def _group(self, picture: Picture, window: WindowFile) -> Group | None:
         """The group that this picture belongs to, if it is copied."""
         while self._groups and self._groups[0].last <= self.written:
             self._groups.popleft()
         group = self._groups[0] if self._groups and self._groups[0].first <= self.written else None
         if group and group.first == self.written and (picture.time, picture.number) != (group.time, group.first):
-            self._notes.append(f"pictures are encoded from {float(picture.time):.2f} s on, not copied: their numbers differ from the file's")
+            window.note = f"pictures are encoded from {float(picture.time):.2f} s on, not copied: their numbers differ from the file's"
             self._groups.clear()
             return None
         return group
 
-    def _encode(self, picture: Picture, stamp: int) -> None:
+    def _encode(self, picture: Picture, stamp: int, window: WindowFile) -> None:
         import av
 
         if self._encoder is None:
@@ -126,28 +124,42 @@ class PictureTrack:
             self._encoder.flags = self._stream.codec_context.flags
         frame = picture.frame(even=True)
         frame.pts, frame.time_base = stamp, Fraction(1, self._ticks)
-        self._mux(self._encoder.encode(frame))
+        window.add(self._encoder.encode(frame))
+        self._encoding = True
 
-    def _copy(self, group: Group) -> None:
+    def finish(self, window: WindowFile) -> None:
+        """End the part that is being encoded."""
+        if self._encoding:
+            window.add(self._encoder.encode(None))
+            self._encoder, self._encoding = None, False
+
+    def join(self, window: Window) -> Iterator[Fraction]:
+        """Mux a window's pictures, encoded and copied ones; the time of each comes when it is muxed."""
+        encoded = window.packets()
+        for number, stamp in enumerate(window.shown):
+            if not self.joined:
+                self._shown.extend(stamp - self._step() * left for left in range(self._ahead, 0, -1))
+            self._shown.append(stamp)
+            if number in window.copied:
+                time, begins, data = next(self._packets)
+                self._mux(round(time * self._ticks), begins, data)
+                self.copied += 1
+            else:
+                self._mux(*next(encoded))
+            self.joined += 1
+            yield Fraction(stamp, self._ticks)
+        self._last, self.written = max(self._last, stamp), max(self.written, self.joined)
+        if window.note:
+            self._notes.append(window.note)
+            self._groups.clear()
+
+    def _mux(self, stamp: int, begins: bool, data: bytes) -> None:
         import av
 
-        self.finish()
-        time, begins, data = next(self._packets)
         packet = av.Packet(data)
-        packet.pts, packet.time_base, packet.is_keyframe = round(time * self._ticks), Fraction(1, self._ticks), begins
-        self._mux([packet])
-        self.copied += 1
-
-    def _mux(self, packets: list[Any]) -> None:
-        for packet in packets:
-            packet.stream, packet.dts, packet.duration = self._stream, self._shown.popleft(), self._step()
-            self._out.mux(packet)
-
-    def finish(self) -> None:
-        """End the part that is being encoded."""
-        if self._encoder is not None and self._encoder.is_open:
-            self._mux(self._encoder.encode(None))
-        self._encoder = None
+        packet.pts, packet.time_base, packet.is_keyframe = stamp, Fraction(1, self._ticks), begins
+        packet.stream, packet.dts, packet.duration = self._stream, self._shown.popleft(), self._step()
+        self._out.mux(packet)
 
 
 def _beside(plan: Plan, references: int) -> str:

@@ -63,6 +63,15 @@ class VideoFacts:
     notes: tuple[str, ...] = ()
 
 
+def facts_of(width: int, height: int, fps: Fraction) -> VideoFacts:
+    """What a film will be that is made from nothing: square pixels of BT.709 in the limited range, odd sizes made even."""
+    colour = Colour(1, 1, 1, LIMITED, 1)
+    return VideoFacts(
+        width=width + width % 2, height=height + height % 2, fps=fps, seconds=0.0, frames=0, rotation=0, turned=False, sample_aspect=Fraction(1), pixel_format="yuv420p",
+        colour=colour, codec="h264", interlaced=False, audio=(), subtitles=0, origin=Fraction(0), tick=1 / fps,
+    )  # fmt: skip
+
+
 def picture_stream(media: Any, name: str) -> Any:
     """The stream of moving pictures. Raises MediaError where there is none but a cover."""
     from av.stream import Disposition

@@ -89,30 +89,32 @@ class LipEngine(ABC):
         return reference_of(picture, landmarks, square, still)
 
     @torch.inference_mode()
-    def hear(self, speech: Speech, times: np.ndarray, emphasis: float = EMPHASIS) -> Iterator[Tensor]:
-        """What the pictures shown at each of `times` [T], in seconds of the speech, are drawn from [1, C].
+    def hear(self, speech: Speech, times: np.ndarray, emphasis: float = EMPHASIS, start: int = 0) -> Iterator[Tensor]:
+        """What the pictures shown at each of `times` [T], in seconds of the speech, are drawn from [1, C]; from number `start` on.
 
         Where nobody speaks it is silence's, the same every time: the mouth closes and stays; so it does after the speech's end.
-        emphasis: how much further from silence than heard.
+        emphasis: how much further from silence than heard. A start at a multiple of HEARD gives the very numbers of the whole.
         """
         gain = gain_of(speech.wave)
         speaking = torch.from_numpy(speaking_at(speech.activity, times)).float()[:, None].to(self.device)
         rest = self.renderer.hear(torch.full((1, 1, BANDS, CHUNK), -REACH, device=self.device))
-        for first in range(0, len(times), HEARD):
+        for first in range(start, len(times), HEARD):
             share = speaking[first : first + HEARD]
             heard = torch.from_numpy(chunks(speech.wave, times[first : first + HEARD], gain))[:, None].to(self.device)
             told = self.renderer.hear(heard) if share.any() else rest
             yield from (rest + emphasis * share * (told - rest)).split(1)
 
     def frames(
-        self, faces: Iterable[Seen], reference: Reference, speech: Speech, frames: int, emphasis: float = EMPHASIS
+        self, faces: Iterable[Seen], reference: Reference, speech: Speech, frames: int, emphasis: float = EMPHASIS, start: int = 0
     ) -> Iterator[np.ndarray]:
         """Pictures uint8 RGB [H, W, 3] at 25 a second, one for each of `frames` faces, whose lower faces are drawn for the speech.
+
+        start: the first one's number in the speech.
 
         Pixels outside the lower face, and pictures without a face, are as they were.
         """
         several = (replace(seen, reference=reference) for seen in faces)
-        for seen, patch in self.patches(several, speech, np.arange(frames) / FRAME_RATE, emphasis):
+        for seen, patch in self.patches(several, speech, (start + np.arange(frames)) / FRAME_RATE, emphasis):
             yield seen.picture if patch is None else pasted(seen.picture, patch)
 
     def patches(

@@ -1,14 +1,14 @@
 """Re-dub: a video's speaker is found and gets new lips; everything else of it stays. The stages of jobs that have a video.
 
 follow: shots and face tracks. cast: who speaks, which pictures are redrawn and why others are not, and what each track's face is
-redrawn from. render: streamed from the source's own pictures to one encode. Nothing here grows with a video's length.
+redrawn from. render: streamed from the source's own pictures to one encode, window by window. Nothing here grows with a video's length.
 """
 
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import islice
+from functools import partial
+from itertools import dropwhile, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from infra.memory import give_back, let_go
 from infra.settings import Settings
 from infra.version import source_hash
 from infra.video import DubWriter, Picture, VideoFacts, inspect, pictures
+from infra.video.film import WINDOW
 from models import checkpoints
 from models.ahead import ahead
-from models.lipmemory.align import rigid, steadied
+from models.lipmemory.align import NEAR, rigid, steadied
 from models.lipmemory.compose import Reference
 from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen
 from models.types import Speech
@@ -36,8 +37,8 @@ from tasks.ladder import REFERENCES
 from tasks.speech import SpeechTrack
 from tasks.stages import Take, Work, keep
 from tasks.values import load_tree, save_tree
+from tasks.windows import Windows, pictures_of, rendered
 
-WINDOW = 250  # pictures that the ledger counts as one window
 CODE = ("models/lipmemory", "models/coherence", "models/faces", "kernels", "infra/video", "tasks/dubbing")
 
 
@@ -112,7 +113,7 @@ def render(work: Work, take: Take) -> None:
     emphasis = EMPHASIS * take.rung.emphasis
     facts = inspect(work.inputs["video"])
     asks = {
-        "code": source_hash(*CODE, "tasks/stages.py"),
+        "code": source_hash(*CODE, "tasks/stages.py", "tasks/windows.py"),
         "weights": list(made.weights),
         "video": work.spec["inputs"]["video"]["sha256"],
         "tracks": work.made["tracks"].sha256,
@@ -121,45 +122,43 @@ def render(work: Work, take: Take) -> None:
         "speech": work.made["speech"].sha256,
         "take": [take.rung.start, emphasis],
         "dubbing": work.spec["dubbing"],
-        "encode": [settings.video_crf, settings.video_preset],
+        "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
         "language": work.lease.locale,
     }
     sources = work.sources("video", "speech", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
-    left: list[list[str]] = []
-    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: left.append(_write(work, take, emphasis, path)))
-    video = take.made["render"].sha256
 
-    def say(path: Path) -> None:
-        """What the writer could not keep of the source; a render whose words were lost with its process is made once more for them."""
-        save_tree(path, {"notes": left[0] if left else _write(work, take, emphasis, work.folder / "again.mp4")})
+    def words(write: Callable[[], list[str]]) -> dict[str, Any]:
+        """What the writer could not keep of the source, kept before the video is: so it is there whenever the video is."""
+        return load_tree(keep(work, "kept", "kept.json", asks, work.sources("video"), lambda path: save_tree(path, {"notes": write()})).path)
 
-    kept = load_tree(keep(work, "kept", "kept.json", asks, ((video, "render"),), say).path)
+    def write(windows: Windows, path: Path) -> None:
+        notes = _write(work, take, emphasis, windows, path)
+        words(lambda: notes)
+
+    take.made["render"] = rendered(work, take, asks, sources, write)
+    again = partial(_write, work, take, emphasis, Windows(work, asks, sources), work.folder / "again.mp4")  # only where somebody removed them
+    kept = words(again)
     take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
     take.notes = (*kept["notes"], *work.cast["notes"])
-    progress.tell(work.name, "render", work.tracks.frames, work.tracks.frames)
 
 
-def _write(work: Work, take: Take, emphasis: float, path: Path) -> list[str]:
+def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path) -> list[str]:
     assert work.tracks is not None and work.cast is not None and work.speech is not None
     total = max(work.tracks.frames, 1)
-    windows: list[tuple[int, int, float]] = []
-    started = time.perf_counter()
     notes: list[str] = []
     film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path)
     made = dub(
         film, work.speech, path, work.settings, engine(take.rung.engine, work.lease.preset), language=work.lease.locale, rung=take.rung.start,
         emphasis=emphasis, notes=notes, hold=work.spec["dubbing"]["length"] == "hold", keep_original=work.spec["dubbing"]["original_sound"] == "keep",
+        windows=windows,
     )  # fmt: skip
+    number = 0
     for number in made:
-        if number % 10 == 0:
+        if number % 10 == 0 or number % windows.size == 1:
             progress.tell(work.name, "render", number, max(total, number))
-        if number % WINDOW == 0 or number == total:
-            now = time.perf_counter()
-            windows.append((windows[-1][1] if windows else 0, number, round(now - started, 4)))
-            started = now
-    take.windows = tuple(windows)
+    windows.end(number)
     return notes
 
 
@@ -175,27 +174,30 @@ class Film:
 
 def dub(
     film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipEngine, *, language: str, rung: int = 0,
-    emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False,
+    emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False, windows: Windows | None = None,
 ) -> Iterator[int]:  # fmt: skip
     """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
 
     rung: which of a track's references. hold: the last picture stands while speech runs on. notes: what the writer could not keep is
-    added. Raises MediaError and DiskFull.
+    added. windows: those that were kept before are taken, and new ones kept. Raises MediaError and DiskFull, and what keeping raises.
     """
     copied = [(span.first, span.last) for span in film.spans if span.why == QUIET]
     sound = path.with_suffix(".wav")
     speech.write(sound)
     writer = DubWriter(
-        path, film.video, sound, language=language, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads,
-        keep_original=keep_original, copy=copied,
+        path, film.video, sound, language=language, crf=settings.video_crf, preset=settings.video_preset, keep_original=keep_original, copy=copied,
+        window=windows.size if windows else WINDOW, keep=windows.keep if windows else None,
     )  # fmt: skip
     until = speech.speech.seconds if hold else 0.0
     with writer as out, References(film.references, rung) as references:
+        first = windows.join(out) if windows else 0
         redrawn = Redrawn(made, film.tracks, film.spans, references, speech.speech, emphasis)
-        for number, picture in enumerate(redrawn.of(_held(pictures(film.video), writer.facts, until), settings.threads), 1):
+        several = _held(pictures(film.video, min(first, film.tracks.frames - 1)), writer.facts, until)
+        several = dropwhile(lambda picture: picture.number < first, several)  # the last picture, where it is held
+        for number, picture in enumerate(redrawn.of(several, settings.threads, first, writer.window), first + 1):
             out.write(picture)
             yield number
-            if number % WINDOW == 0:
+            if number % writer.window == 0:
                 give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
     let_go()
     sound.unlink()
@@ -235,26 +237,28 @@ class Redrawn:
         rate = (tracks.frames - 1) / max(1e-6, float(tracks.times[-1] - tracks.times[0])) if tracks.frames > 1 else 25.0
         self.strengths, self.rate = strengths(spans, tracks.shots, rate), rate
 
-    def of(self, several: Iterator[Picture], threads: int) -> Iterator[Picture]:
-        """The pictures, one for one."""
-        for group in ahead(self._redrawn, self._groups(several), threads):
+    def of(self, several: Iterator[Picture], threads: int, first: int = 0, window: int = WINDOW) -> Iterator[Picture]:
+        """The pictures, one for one; the first is number `first`, where a window begins. None is drawn with pictures of another window."""
+        for group in ahead(self._redrawn, self._groups(several, first, window), threads):
             yield from group
 
-    def _groups(self, several: Iterator[Picture]) -> Iterator[list[Cell]]:
+    def _groups(self, several: Iterator[Picture], first: int, window: int) -> Iterator[list[Cell]]:
         beyond = max(0, int((self.speech.seconds - float(self.tracks.times[-1])) * self.rate) + 2)  # pictures that are held
         times = np.concatenate([self.tracks.times, self.tracks.times[-1] + np.arange(1, beyond + 1) / self.rate])
-        features = self.made.hear(self.speech, times, self.emphasis)
-        faces = steadied(self._faces(), lambda shown: None if shown[0] is None else (rigid(shown[0].landmarks), shown[0].square.side))
-        rows = zip(several, faces, features, strict=False)
-        while group := [Cell(picture, *shown, still, feature) for picture, (shown, still), feature in islice(rows, BATCH)]:
+        features = self.made.hear(self.speech, times, self.emphasis, first)
+        begin = max(0, min(first, self.tracks.frames - 1) - NEAR)
+        faces = steadied(self._faces(begin), lambda shown: None if shown[0] is None else (rigid(shown[0].landmarks), shown[0].square.side))
+        rows = zip(several, islice(faces, first - begin, None), features, strict=False)
+        while group := [Cell(picture, *shown, still, feature) for picture, (shown, still), feature in islice(rows, min(BATCH, window - first % window))]:
             yield group
+            first += len(group)
 
-    def _faces(self) -> Iterator[tuple[Face | None, Reference | None, float]]:
-        """The face that is redrawn in each picture, its reference, and how strongly; the last picture's again and again."""
+    def _faces(self, start: int) -> Iterator[tuple[Face | None, Reference | None, float]]:
+        """The face that is redrawn in each picture from `start` on, its reference, and how strongly; the last picture's again and again."""
         spans = iter(self.spans)
         span = next(spans)
         last: tuple[Face | None, Reference | None, float] = (None, None, 0.0)
-        for number, faces in enumerate(self.tracks.faces(0, self.tracks.frames)):
+        for number, faces in enumerate(self.tracks.faces(start, self.tracks.frames), start):
             while number >= span.last:
                 span = next(spans)
             own = [face for face in faces if face.track == span.track]
