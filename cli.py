@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import cli_observe
 import cli_operate
 from console import (
     EXIT_JOBS,
@@ -20,7 +21,6 @@ from console import (
     Voice,
     clock,
     live_words,
-    quiet_native_code,
     summary,
     tell_outcome,
     tell_pending,
@@ -82,8 +82,8 @@ def _settings() -> "Settings":
 
     from flows.conductor import configure
     from infra.errors import SetupError
+    from infra.logs import quiet_native_code, set_up_logging
     from infra.settings import get_settings
-    from infra.telemetry import set_up_logging
 
     try:
         settings = get_settings()
@@ -95,9 +95,9 @@ def _settings() -> "Settings":
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the home folder {settings.home} cannot be made ({error})", code="setup.home", next_step="Point DUBWRIGHT_HOME at a folder that can be written.") from error
-    set_up_logging(settings.log)
-    if settings.log.lower() != "debug":
+    if settings.log.lower() != "debug" or settings.log_format == "json":
         quiet_native_code(settings.home / "logs" / "native.log")
+    set_up_logging(settings)
     configure(settings)
     return settings
 
@@ -207,7 +207,7 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
 
     told = queries.report(database, find(database, batch))
     live, spent = operations.live(database, told["batch"]), costs_of(database, [told["batch"]], settings)
-    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "error")
+    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "trace_id", "error")
     jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
     voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent})
     cells = [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or waits_words(j) + (j["error"] or {}).get("message", "")] for j in jobs]
@@ -597,18 +597,20 @@ def worker(
     health: Annotated[int, typer.Option(min=0, max=65000, help="Port for the first worker's health check, at /health; further workers take the next ones.")] = 0,
 ) -> None:
     """Work on a Prefect work pool until stopped: one shard at a time, and one GPU, for each worker."""
-    voice = Voice(False)
-    _settings()
+    voice, settings = Voice(False), _settings()
     from flows import workers
 
     workers.check(pool)
     made = workers.workers(pool, count, workers.devices(), health)
     for one in made:
         voice.plain(f"worker {one.name}" + (f" on GPU {one.environment['CUDA_VISIBLE_DEVICES']}" if one.environment.get("CUDA_VISIBLE_DEVICES") else ""))
-    workers.supervise(made)
+    with workers.counted(made, pool, settings) as place:
+        voice.plain(f"metrics: {place}" if place else "")
+        workers.supervise(made)
 
 
 cli_operate.add(app, verb, _settings)
+cli_observe.add(app, verb, _settings)
 
 
 def main() -> None:

@@ -1,11 +1,9 @@
 """How the command speaks: to a person on standard error with bars and tables, to a machine as one JSON object on standard output."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,16 +16,6 @@ if TYPE_CHECKING:
 EXIT_FAULT, EXIT_JOBS, EXIT_OUTAGE = 2, 3, 4
 OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.")
 MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": "[red]⚑[/]", "failed": "[red]✘[/]", "cancelled": "[dim]✘[/]"}
-
-
-def quiet_native_code(log: Path) -> None:
-    """Send what native libraries write to standard error into a file; Python keeps the terminal."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    terminal = os.dup(2)
-    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(sink, 2)
-    os.close(sink)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="replace")
 
 
 class Voice:
@@ -179,6 +167,8 @@ def tree_lines(node: dict[str, Any], depth: int = 0) -> Iterator[str]:
         yield f"{pad}    code {take['code_version']} on {take['machine'].get('processor')}, {take['machine'].get('cores')} cores"
         yield f"{pad}    parameters {json.dumps(take['parameters'], ensure_ascii=False)}"
         yield f"{pad}    seconds {json.dumps(take['seconds'])}"
+        if take["trace_id"]:
+            yield f"{pad}    trace {take['trace_id']}"
         for row in take["weights"]:
             yield f"{pad}    weights {row['engine']}/{row['name']}  {row['sha256'][:16]}  {row['licence']}"
         for row in take["reviews"]:

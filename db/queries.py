@@ -140,6 +140,7 @@ def report(database: Database, batch_id: int) -> dict[str, Any]:
         decided: dict[int, list[dict[str, Any]]] = {}
         for row in session.execute(select(t.Review).where(t.Review.take_id.in_([x.id for x in takes])).order_by(t.Review.id)).scalars():
             decided.setdefault(row.take_id, []).append(reviews.row_of(row))
+        traced = dict(session.execute(select(t.Event.job_id, t.Event.detail["trace_id"].astext).where(t.Event.job_id.in_(ids), t.Event.kind == t.TRACED)).tuples().all())
         told: dict[str, Any] = {
             "batch": batch.id,
             "name": batch.name,
@@ -148,6 +149,7 @@ def report(database: Database, batch_id: int) -> dict[str, Any]:
             "jobs": [_job(j, [x for x in takes if x.job_id == j.id], verdicts, deliveries.get(j.id), calibrations) for j in jobs],
         }
     for job in told["jobs"]:
+        job["trace_id"] = traced.get(job["job"], "")
         for take in job["takes"]:
             take["reviews"] = decided.get(take["take"], [])
     return told | {"agreement": reviews.agreement(database, batch_id)}

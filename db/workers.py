@@ -16,6 +16,7 @@ from db import tables as t
 from db.session import Database
 
 LONGEST_WAIT = 900.0  # seconds
+OWNER = ".worker"  # file in a scratch folder that names who works in it
 
 
 def wait(times: int, backoff: float) -> float:

@@ -10,6 +10,8 @@ from prefect.cache_policies import NO_CACHE
 
 from db import ledger
 from db.session import Database
+from db.workers import OWNER, me
+from flows import observed
 from infra.artifacts import Artifacts
 from infra.errors import DatabaseUnavailable, InputError, StaleToken, StoreUnavailable, classify
 from infra.settings import Settings
@@ -38,7 +40,7 @@ def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None
     made = task(
         name=name, task_run_name=f"{name} {work.name}", cache_policy=NO_CACHE, persist_result=False,
         retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=_transient, timeout_seconds=limit,
-    )(call)  # fmt: skip
+    )(observed.stage(name, call))  # fmt: skip
     made(work, *rest)
 
 
@@ -50,8 +52,14 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
     name = f"{lease.title}/{lease.locale}"
     scratch = settings.cache / "work"
     scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch) as folder, renewed(database, lease, settings.lease_seconds):
+    with (
+        observed.job(database, lease) as seen,
+        tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=scratch) as folder,
+        renewed(database, lease, settings.lease_seconds),
+    ):
+        (Path(folder) / OWNER).write_text(me())
         work = Work(database, artifacts, settings, lease, Path(folder))
+        work.span, known = seen.span, None
         try:
             state = _run(work)
         except (StaleToken, KeyboardInterrupt):
@@ -63,6 +71,7 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
             else:
                 ledger.finish(database, lease, "failed", known.to_dict() | _seen(work, known))
                 state = "failed"
+        seen.ended(state, known.to_dict() if known else lease.spec.get("fault") if state == "failed" else None)
     progress.tell(name, "", state=state)
     return state
 
@@ -96,13 +105,15 @@ def _run(work: Work) -> str:
         _stage(work, "faces", prepare.faces)
         making = [("motion", move), ("render", render)]
     for take in takes.recorded(work):
-        if _ends(work, take):
-            return "delivered"
+        with observed.take(work, take):
+            if _ends(work, take):
+                return "delivered"
     while (take := takes.next_take(work)) is not None:
-        for name, call in making:
-            _stage(work, name, call, take)
-        if _ends(work, take):
-            return "delivered"
+        with observed.take(work, take):
+            for name, call in making:
+                _stage(work, name, call, take)
+            if _ends(work, take):
+                return "delivered"
     ledger.finish(work.database, work.lease, "flagged", publish.flagged(work))
     return "flagged"
 

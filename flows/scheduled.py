@@ -9,9 +9,9 @@ from prefect.states import Completed, Failed
 
 from db import workers
 from db.session import open_database
-from flows import shown
+from flows import observed, shown
 from flows.batch import send
-from flows.pool import Pool
+from flows.pool import Pool, pooled
 from flows.run import run_manifest
 from infra.settings import get_settings
 from tasks.manifest import load_manifest
@@ -53,6 +53,7 @@ def batch(manifest: str, pool: str = "", output: str = "", name: str = "", retry
     Delivered jobs are not made again, failed ones are tried again: the same manifest may come every night.
     """
     settings = get_settings()
+    observed.ready(settings, pooled())
     settings.home.mkdir(parents=True, exist_ok=True)
     done = run_manifest(load_manifest(manifest, output=output, batch=name), settings, Logged(), pool=pool, retry=retry)
     shown.batch(done.rows, done.report_url or str(done.report))
@@ -69,6 +70,7 @@ def sweep() -> dict[int, int]:
     Leases that ran out count as waiting. A sender that is alive does the same; a shard that comes second finds nothing to lease.
     """
     settings = get_settings()
+    observed.ready(settings, pooled())
     database = open_database(settings)
     sent: dict[int, int] = {}
     try:

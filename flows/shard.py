@@ -5,9 +5,9 @@ from prefect import flow
 from db import ledger
 from db.session import Database, open_database
 from db.workers import me
-from flows import shown
+from flows import observed, shown
 from flows.job import run_job
-from flows.pool import slot
+from flows.pool import pooled, slot
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import StaleToken
 from infra.settings import Settings, get_settings
@@ -20,6 +20,7 @@ def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
     `lost`: somebody else holds the job now, or it was cancelled. Paused and draining batches end the shard after its job.
     """
     settings = get_settings()
+    observed.ready(settings, pooled())
     database, artifacts = open_database(settings), open_artifacts(settings)
     ended: dict[str, str] = {}
     try:
