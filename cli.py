@@ -189,13 +189,17 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     database = open_database(settings)
     from db import operations
     from db.reviews import agreed_words, agreement
+    from flows.reports import overdue
     from tasks.costs import costs_of, costs_words
 
+    late = [{name: row[name] for name in ("batch", "name", "report")} for row in overdue(database, settings)]
+    for row in late:
+        voice.plain(f"batch {row['batch']} ({row['name']}) ended after whoever ran it was gone; its report: {row['report']}")
     if not batch:
         rows, people, live = queries.batches(database), agreement(database), operations.live(database)
         rows = [row | ({"live": live[row["batch"]]} if row["batch"] in live else {}) for row in rows]
         spent = costs_of(database, [row["batch"] for row in rows], settings)
-        voice.result({"batches": rows, "agreement": people, "control": operations.service_control(database), "costs": spent})
+        voice.result({"batches": rows, "agreement": people, "control": operations.service_control(database), "costs": spent, "reports": late})
         cells = [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), live_words(r.get("live")), r["output"]] for r in rows]
         voice.table("", ["batch", "name", "jobs", "now", "output"], cells)
         if not rows:
@@ -209,7 +213,7 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
     live, spent = operations.live(database, told["batch"]), costs_of(database, [told["batch"]], settings)
     names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "trace_id", "error")
     jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
-    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent})
+    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent, "reports": late})
     cells = [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or waits_words(j) + (j["error"] or {}).get("message", "")] for j in jobs]
     voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], cells)
     for line in filter(None, (live_words(live[told["batch"]]), agreed_words(told["agreement"]), costs_words(spent))):
@@ -256,12 +260,16 @@ def report(
     voice, settings = Voice(as_json), _settings()
     from db import queries
     from db.session import open_database
-    from flows.run import find, report_path, write
+    from flows.run import find, finish, write
     from infra.artifacts import open_artifacts
 
     database = open_database(settings)
-    rows = queries.report(database, find(database, batch))
-    path = write(database, open_artifacts(settings), rows, output or report_path(rows, settings))
+    number = find(database, batch)
+    if output is None:
+        rows, path, _ = finish(database, open_artifacts(settings), settings, number)
+    else:
+        rows = queries.report(database, number)
+        path = write(database, open_artifacts(settings), rows, output)
     voice.result({"batch": rows["batch"], "report": str(path)})
     voice.plain(f"report: {path}")
 
@@ -386,24 +394,6 @@ def models_verify(as_json: Json = False) -> int:
     voice.result({"ok": not any(problem for _, problem in found), "weights": [{"name": name, "problem": problem} for name, problem in found]})
     voice.table("", ["weights", ""], [[name, problem or "as its card says"] for name, problem in found])
     return 2 if any(problem for _, problem in found) else 0
-
-
-@app.command()
-@verb
-def doctor(as_json: Json = False) -> int:
-    """Show what is installed, what is missing, what that costs, and how to get it."""
-    voice, settings = Voice(as_json), _settings()
-    from tasks.doctor import examine
-
-    with Bars(voice).shown() as bars:
-        bars.phase("looking around")
-        found = examine(settings)
-    broken = [row for row in found if row["needed"] and not row["ok"]]
-    voice.result({"ok": not broken, "checks": found})
-    cells = [["[green]✔[/]" if r["ok"] else "[red]✘[/]" if r["needed"] else "[yellow]-[/]", r["name"], r["detail"], "" if r["ok"] else f"{r['cost']} {r['fix']}".strip()] for r in found]
-    voice.table("", ["", "part", "", "what to do"], cells)
-    voice.plain("\neverything needed is here" if not broken else f"\n{len(broken)} needed part(s) missing")
-    return 4 if broken else 0
 
 
 @app.command()

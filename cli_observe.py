@@ -1,6 +1,8 @@
-"""The verbs of those who watch: metrics of the whole service. cli.py adds them to the command."""
+"""The verbs of those who watch: what is installed and what is broken, and metrics of the whole service. cli.py adds them to the command."""
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +10,7 @@ import typer
 from console import Voice
 
 if TYPE_CHECKING:
+    from infra.mend import Finding
     from infra.settings import Settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
@@ -38,7 +41,72 @@ def metrics(
     uvicorn.run(metrics_app(settings), host=settings.metrics_host, port=port, log_config=None, access_log=False)
 
 
-VERBS: tuple[Callable[..., Any], ...] = (metrics,)
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend what can be mended, after a list of it and a yes.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="With --fix: mend without asking.")] = False,
+    package: Annotated[Path | None, typer.Option(help="With --fix: a wheel of this version, to restore weights from.", exists=True, dir_okay=False)] = None,
+    as_json: Json = False,
+) -> int:
+    """Show what is installed, what is missing, what that costs, and how to get it; find what is broken, and mend it with --fix."""
+    voice, settings = Voice(as_json), _settings()
+    from console import Bars
+    from flows.repair import findings
+    from tasks.doctor import examine
+
+    def look() -> list["Finding"]:
+        with Bars(voice).shown() as bars:
+            bars.phase("looking for what is broken")
+            return findings(settings, package)
+
+    found, mended, tried = look(), list[dict[str, str]](), set[tuple[str, str]]()
+    while fix and (able := [one for one in found if one.mend and (one.name, one.what) not in tried]):
+        _tell(found, voice)
+        if not (yes or (sys.stderr.isatty() and sys.stdin.isatty() and typer.confirm(f"mend {len(able)} of these?", default=False, err=True))):
+            voice.plain("nothing was changed; --fix --yes mends without asking" if not sys.stdin.isatty() else "nothing was changed")
+            break
+        mended += [_mend(one, voice) for one in able]
+        tried |= {(one.name, one.what) for one in able}
+        found = look()  # some of what is wrong can be seen only now
+    if not fix or not mended:
+        _tell([] if fix else found, voice)
+    with Bars(voice).shown() as bars:
+        bars.phase("looking around")
+        rows = examine(settings)
+    broken = [row for row in rows if row["needed"] and not row["ok"]]
+    harm = [one for one in found if one.harmful]
+    voice.result({"ok": not broken and not harm, "checks": rows, "findings": [one.to_dict() for one in found], "mended": mended})
+    cells = [["[green]✔[/]" if r["ok"] else "[red]✘[/]" if r["needed"] else "[yellow]-[/]", r["name"], r["detail"], "" if r["ok"] else f"{r['cost']} {r['fix']}".strip()] for r in rows]
+    voice.table("", ["", "part", "", "what to do"], cells)
+    voice.plain("\neverything needed is here" if not broken else f"\n{len(broken)} needed part(s) missing")
+    if mended and found:
+        _tell(found, voice)
+    elif found:
+        voice.plain(f"{len(found)} thing(s) are broken or left over, told above" + ("; next: dubwright doctor --fix" if any(one.mend for one in found) else ""))
+    return 4 if broken or harm else 0
+
+
+def _tell(found: list["Finding"], voice: Voice) -> None:
+    from rich.markup import escape
+
+    for one in found:
+        voice.say(f"[{'red' if one.harmful else 'yellow'}]{'✘' if one.harmful else '-'}[/] [bold]{escape(one.name)}[/]")
+        voice.plain(f"    {one.what}\n    {one.why}\n    {'fix' if one.mend else 'to do'}: {one.fix}")
+
+
+def _mend(one: "Finding", voice: Voice) -> dict[str, str]:
+    from infra.errors import classify
+
+    assert one.mend is not None
+    try:
+        done = one.mend()
+    except Exception as error:  # the others are mended all the same
+        known = classify(error)
+        done = f"not mended: {known.message}. {known.next_step}"
+    voice.plain(f"{one.name}: {done}")
+    return {"name": one.name, "done": done}
+
+
+VERBS: tuple[Callable[..., Any], ...] = (doctor, metrics)
 
 
 def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:

@@ -100,6 +100,17 @@ def reclaim(database: Database, batch_id: int) -> int:
         return len(dead)
 
 
+def lapsed(database: Database) -> dict[int, list[str]]:
+    """Jobs, by batch, whose lease ran out or whose worker is a dead process of this machine, and that nobody took up."""
+    query = select(t.Job.batch_id, t.Job.title, t.Job.locale, t.Job.worker, t.Job.lease_expires <= func.now()).where(t.Job.state == "running").order_by(t.Job.id)
+    found: dict[int, list[str]] = {}
+    with database.begin() as session:
+        for batch, title, locale, worker, over in session.execute(query):
+            if over or is_dead(worker or ""):
+                found.setdefault(batch, []).append(f"{title}/{locale}")
+    return found
+
+
 def waiting(database: Database, batch_id: int) -> list[int]:
     """Jobs of a batch that a worker could lease now, in order. Leases that ran out are ended as that happens (`expire`)."""
     with database.begin() as session:

@@ -5,7 +5,7 @@ from prefect import flow
 from db import ledger
 from db.session import Database, open_database
 from db.workers import me
-from flows import observed, shown
+from flows import observed, reports, shown
 from flows.job import run_job
 from flows.pool import pooled, slot
 from infra.artifacts import Artifacts, open_artifacts
@@ -27,6 +27,8 @@ def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
         with slot():
             while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs, settings.backoff_seconds):
                 ended[f"{held.title}/{held.locale}"] = _work(database, artifacts, settings, held)
+        if pooled():
+            reports.overdue(database, settings, batch_id)
     finally:
         database.close()
     shown.shard(batch_id, ended)
