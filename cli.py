@@ -20,13 +20,11 @@ from console import (
     Bars,
     Voice,
     clock,
-    live_words,
     summary,
     tell_outcome,
     tell_pending,
     tell_tracks,
     tree_lines,
-    waits_words,
 )
 
 if TYPE_CHECKING:
@@ -176,48 +174,6 @@ def plan(
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
     voice.plain(f"next: dubwright run {manifest}" if not counts["invalid"] else "next: mend the jobs that cannot be made, or run the others as they are")
     return EXIT_JOBS if counts["invalid"] else 0
-
-
-@app.command()
-@verb
-def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest batches when left out.")] = "", as_json: Json = False) -> None:
-    """Show where batches stand, or every job of one."""
-    voice, settings = Voice(as_json), _settings()
-    from db import queries
-    from db.session import open_database
-
-    database = open_database(settings)
-    from db import operations
-    from db.reviews import agreed_words, agreement
-    from flows.reports import overdue
-    from tasks.costs import costs_of, costs_words
-
-    late = [{name: row[name] for name in ("batch", "name", "report")} for row in overdue(database, settings)]
-    for row in late:
-        voice.plain(f"batch {row['batch']} ({row['name']}) ended after whoever ran it was gone; its report: {row['report']}")
-    if not batch:
-        rows, people, live = queries.batches(database), agreement(database), operations.live(database)
-        rows = [row | ({"live": live[row["batch"]]} if row["batch"] in live else {}) for row in rows]
-        spent = costs_of(database, [row["batch"] for row in rows], settings)
-        voice.result({"batches": rows, "agreement": people, "control": operations.service_control(database), "costs": spent, "reports": late})
-        cells = [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), live_words(r.get("live")), r["output"]] for r in rows]
-        voice.table("", ["batch", "name", "jobs", "now", "output"], cells)
-        if not rows:
-            voice.plain("no batch yet; next: dubwright demo")
-        for line in filter(None, (agreed_words(people) if people["reviews"] else "", costs_words(spent))):
-            voice.plain(line)
-        return
-    from flows.run import find
-
-    told = queries.report(database, find(database, batch))
-    live, spent = operations.live(database, told["batch"]), costs_of(database, [told["batch"]], settings)
-    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "trace_id", "error")
-    jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
-    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent, "reports": late})
-    cells = [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or waits_words(j) + (j["error"] or {}).get("message", "")] for j in jobs]
-    voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], cells)
-    for line in filter(None, (live_words(live[told["batch"]]), agreed_words(told["agreement"]), costs_words(spent))):
-        voice.plain(line)
 
 
 @app.command()

@@ -1,6 +1,7 @@
-"""The verbs of those who watch: what is installed and what is broken, and metrics of the whole service. cli.py adds them to the command."""
+"""The verbs of those who watch: where batches stand, what is installed and what is broken, and metrics of the whole service. cli.py adds them to the command."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +11,7 @@ import typer
 from console import Voice
 
 if TYPE_CHECKING:
+    from db.session import Database
     from infra.mend import Finding
     from infra.settings import Settings
 
@@ -39,6 +41,73 @@ def metrics(
 
     voice.plain(f"metrics: http://{settings.metrics_host}:{port}/metrics")
     uvicorn.run(metrics_app(settings), host=settings.metrics_host, port=port, log_config=None, access_log=False)
+
+
+def status(
+    batch: Annotated[str, typer.Argument(help="Number or name; the newest batches when left out.")] = "",
+    watch: Annotated[float, typer.Option(min=0, help="Show it again every so many seconds, until the batch has ended or you stop it.")] = 0.0,
+    every: Annotated[bool, typer.Option("--all", help="Every job, even where the terminal is too small for them.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show where batches stand, or every job of one."""
+    voice, settings = Voice(as_json), _settings()
+    from db.session import open_database
+
+    database = open_database(settings)
+    while True:
+        if watch and voice.console.is_terminal:
+            voice.console.clear()
+        over = _one(database, batch, settings, voice, every) if batch else _newest(database, settings, voice)
+        if not watch or over:
+            return
+        time.sleep(watch)
+
+
+def _late(database: "Database", settings: "Settings", voice: Voice) -> list[dict[str, Any]]:
+    """Reports that were missing and are written now."""
+    from flows.reports import overdue
+
+    late = [{name: row[name] for name in ("batch", "name", "report")} for row in overdue(database, settings)]
+    for row in late:
+        voice.plain(f"batch {row['batch']} ({row['name']}) ended after whoever ran it was gone; its report: {row['report']}")
+    return late
+
+
+def _newest(database: "Database", settings: "Settings", voice: Voice) -> bool:
+    import console_status as draw
+    from db import operations, queries
+    from db.reviews import agreed_words, agreement
+    from tasks.costs import costs_of, costs_words
+
+    late, people, live = _late(database, settings, voice), agreement(database), operations.live(database)
+    rows = [row | ({"live": live[row["batch"]]} if row["batch"] in live else {}) for row in queries.batches(database)]
+    spent = costs_of(database, [row["batch"] for row in rows], settings)
+    voice.result({"batches": rows, "agreement": people, "control": operations.service_control(database), "costs": spent, "reports": late})
+    draw.overview(rows, spent, voice)
+    if not rows:
+        voice.plain("no batch yet; next: dubwright demo")
+    for line in filter(None, (agreed_words(people) if people["reviews"] else "", costs_words(spent))):
+        voice.plain(line)
+    return False
+
+
+def _one(database: "Database", batch: str, settings: "Settings", voice: Voice, every: bool) -> bool:
+    """Show a batch; whether it has ended."""
+    import console_status as draw
+    from db import operations, queries
+    from db.reviews import agreed_words
+    from flows.run import find
+    from tasks.costs import costs_of
+
+    late, told = _late(database, settings, voice), queries.report(database, find(database, batch))
+    live, spent = operations.live(database, told["batch"])[told["batch"]], costs_of(database, [told["batch"]], settings)
+    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "trace_id", "error")
+    jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
+    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live, "costs": spent, "reports": late})
+    draw.batch(told, jobs, live, spent, voice, every=every)
+    if words := agreed_words(told["agreement"]):
+        voice.plain(words)
+    return not any(job["state"] in operations.OPEN for job in jobs)
 
 
 def doctor(
@@ -106,7 +175,7 @@ def _mend(one: "Finding", voice: Voice) -> dict[str, str]:
     return {"name": one.name, "done": done}
 
 
-VERBS: tuple[Callable[..., Any], ...] = (doctor, metrics)
+VERBS: tuple[Callable[..., Any], ...] = (status, doctor, metrics)
 
 
 def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:

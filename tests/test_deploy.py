@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from flow_cases import command, environment, new_home, run, write_manifest
+from flow_cases import ROOT, command, environment, new_home, run, write_manifest
 from flows.workers import workers
 from infra.errors import SetupError
 from infra.settings import Settings
@@ -114,6 +115,23 @@ def test_deploying_twice_registers_once_and_tells_of_failures(home: Path, prefec
     ask(prefect, f"flow_runs/{made['id']}/set_state", {"state": {"type": "FAILED", "name": "Failed", "message": "3 failed, 9 delivered"}, "force": True})
     note = until(lambda: told, "a notification")[0]
     assert "failed" in note["title"] and "unlucky" in note["message"] and "3 failed, 9 delivered" in note["message"]
+
+
+def test_the_doctor_sees_what_is_missing_on_the_server_and_registers_it(home: Path, prefect: dict[str, str]) -> None:
+    if "sweep" not in registered(prefect)["deployments"]:
+        deploy(home, prefect)
+    sweep = registered(prefect)["deployments"]["sweep"]["id"]
+    gone = urllib.request.Request(f"{prefect['PREFECT_API_URL']}/deployments/{sweep}", method="DELETE")
+    urllib.request.urlopen(gone, timeout=60).close()
+    code = (
+        "from flows.conductor import configure; from infra.settings import get_settings; configure(get_settings()); from flows import repair\n"
+        "found = list(repair._prefect(get_settings())); print(found[0].what); print(found[0].mend()); print(list(repair._prefect(get_settings())))"
+    )
+    known = environment(home, **prefect, DUBWRIGHT_POOL_SHARDS="7")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=known, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    what, mended, left = done.stdout.splitlines()
+    assert "deployment dubwright-sweep/sweep" in what and "limit dubwright-shards" in what and "pool" not in what
+    assert "as they should be" in mended and left == "[]" and "sweep" in registered(prefect)["deployments"]
 
 
 def test_a_worker_goes_on_with_a_batch_whose_sender_died(tmp_path: Path, home: Path, prefect: dict[str, str]) -> None:

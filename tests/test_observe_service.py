@@ -1,8 +1,14 @@
 """The service's metrics from a real ledger; and that documents, alerts and the dashboard name metrics that there are."""
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
 import re
+import struct
+import subprocess
+import termios
 import threading
 from pathlib import Path
 from typing import Any
@@ -13,7 +19,9 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from db import ledger, operations
+from db.ledger import JobSpec
 from db.session import Database
+from flow_cases import command, environment
 from infra import metrics
 from infra.settings import Settings
 from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
@@ -158,3 +166,43 @@ def test_what_is_scraped_is_served_by_compose() -> None:
         given = {**service["environment"]}
         assert str(port) in service["command"] or given.get("DUBWRIGHT_METRICS_PORT") == str(port), host
         assert given["DUBWRIGHT_METRICS_HOST"] == "0.0.0.0"
+
+
+def screen(words: list[str], known: dict[str, str], rows: int = 24, columns: int = 80) -> list[str]:
+    """What a command shows on a terminal of a size, line by line."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(words[0], words, known)
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    told = b""
+    try:
+        while part := os.read(terminal, 65536):
+            told += part
+    except OSError:
+        pass  # the other end is closed
+    os.close(terminal)
+    assert os.waitpid(pid, 0)[1] == 0, told
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told.decode()).replace("\r", "").strip("\n").split("\n")
+
+
+def test_status_fits_a_terminal_and_a_pipe_gets_every_job(database: Database, url: str, tmp_path: Path) -> None:  # noqa: F811
+    jobs = [JobSpec(f"key-{i}", f"lesson-{i:02d}-" + "a-long-title-" * 3, ("es-ES", "fr-FR")[i % 2], "avct", "compact", {}) for i in range(40)]
+    batch = ledger.submit(database, "long", "night", "s3://deliveries/night/", jobs).batch_id
+    for number in range(4):
+        held = ledger.lease(database, batch, "w", 60)
+        assert held is not None
+        if number < 2:
+            ledger.finish(database, held, "failed", {"code": "media.unreadable", "message": "it holds no sound " * 9, "next_step": "Export it again."})
+        elif number == 2:
+            ledger.defer(database, held, {"code": "store.unavailable", "message": "timed out"}, 6, 600.0)
+    known = environment(tmp_path, DUBWRIGHT_DATABASE_URL=url, TERM="xterm")
+    seen = screen(command("status", str(batch)), known)
+    lines = [line.rstrip() for line in seen]
+    assert sum(max(1, -(-len(line) // 80)) for line in lines) <= 23, lines  # a line below for the prompt
+    table = lines[lines.index(next(line for line in lines if line.startswith("job "))) :]
+    assert max(len(line) for line in table[: table.index(next(line for line in table if line.startswith("and ")))]) <= 80
+    assert [line.split()[1] for line in table[1:5]] == ["failed", "failed", "running", "queued"] and "/es-ES" in table[1] and "tried again in 10 min" in table[4]
+    text = "\n".join(lines)
+    assert "2 failed by media.unreadable" in text and "next: Export it again." in text and "--all shows them" in text and "37 queued" in text
+    piped = subprocess.run(command("status", str(batch)), env=known, capture_output=True, text=True, check=True, timeout=120).stderr
+    assert all(job.title in piped for job in jobs)
