@@ -63,7 +63,7 @@ def _remove(folders: list[Path]) -> str:
 
 
 def _weights(package: Path | None) -> Iterator[Finding]:
-    from models import restore
+    from tasks import restore
 
     for name, problem, shipped in restore.broken():
         if not shipped:

@@ -72,10 +72,13 @@ def formatter(settings: Settings) -> logging.Formatter:
 
 
 def quiet_native_code(log: Path) -> None:
-    """Send what native libraries write to standard error into a file; Python keeps the terminal."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """Send what native libraries write to standard error into a file; Python keeps the terminal. Where it cannot be written all stays as it is."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError:
+        return  # `dubwright doctor` tells of the folder
     terminal = os.dup(2)
-    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(sink, 2)
     os.close(sink)
     sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="replace")

@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,14 @@ class Shared(Collector):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._lock = threading.Lock()
 
     def collect(self) -> Iterator[Any]:
         """This project's metrics; Prefect counts into the same folder."""
-        tidy(self.folder)
-        yield from (metric for metric in MultiProcessCollector(None, str(self.folder)).collect() if metric.name.startswith("dubwright_"))
+        with self._lock:  # one scrape at a time: it moves files
+            tidy(self.folder)
+            found = MultiProcessCollector(None, str(self.folder)).collect()
+        yield from (metric for metric in found if metric.name.startswith("dubwright_"))
 
 
 def tidy(folder: Path) -> None:

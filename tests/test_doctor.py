@@ -25,7 +25,8 @@ from infra.errors import WeightsError
 from infra.postgres import stop_embedded
 from infra.settings import Settings
 from ledger_cases import specs
-from models import checkpoints, restore
+from models import checkpoints
+from tasks import restore
 
 
 @pytest.fixture(name="home")

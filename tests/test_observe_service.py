@@ -8,6 +8,7 @@ import pty
 import re
 import struct
 import subprocess
+import sys
 import termios
 import threading
 from pathlib import Path
@@ -15,22 +16,23 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 
 from db import ledger, operations
 from db.ledger import JobSpec
 from db.session import Database
-from flow_cases import command, environment
+from flow_cases import ROOT, command, environment
 from infra import metrics
+from infra.metrics_page import FOLDER, Shared
 from infra.settings import Settings
 from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from observed_cases import parsed
 from tasks import service_metrics
 from tasks.service_metrics import Ledger, metrics_app
 
-OBSERVE = Path(__file__).parent.parent / "infra" / "deploy" / "observe"
-DOCS = Path(__file__).parent.parent / "docs" / "observing.md"
+OBSERVE = ROOT / "infra" / "deploy" / "observe"
+DOCS = ROOT / "docs" / "observing.md"
 
 
 def change(database: Database, statement: str) -> None:  # noqa: F811
@@ -99,8 +101,6 @@ def test_a_ledger_that_is_slow_or_away_is_told_and_the_page_stays(database: Data
     monkeypatch.setattr(service_metrics, "READING", "-c statement_timeout=300 -c lock_timeout=300 -c default_transaction_read_only=on")
     registry = CollectorRegistry()
     registry.register(Ledger(known))
-    from prometheus_client import generate_latest
-
     ready, done = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -206,3 +206,24 @@ def test_status_fits_a_terminal_and_a_pipe_gets_every_job(database: Database, ur
     assert "2 failed by media.unreadable" in text and "next: Export it again." in text and "--all shows them" in text and "37 queued" in text
     piped = subprocess.run(command("status", str(batch)), env=known, capture_output=True, text=True, check=True, timeout=120).stderr
     assert all(job.title in piped for job in jobs)
+
+
+def test_counts_of_processes_that_have_ended_stay_and_what_they_held_does_not(tmp_path: Path) -> None:
+    """Twice the same scrape: nothing is counted twice when files are put together."""
+    code = "from infra import metrics; metrics.jobs.labels('failed').inc(2); metrics.running.inc(); metrics.stage_seconds.labels('render', 'avct').observe(3.0)"
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, FOLDER: str(tmp_path)}, check=True, timeout=120)
+    registry = CollectorRegistry()
+    registry.register(Shared(tmp_path))
+    for _ in range(2):
+        found = parsed(generate_latest(registry).decode())
+        assert found[("dubwright_jobs_total", (("state", "failed"),))] == 4 and ("dubwright_jobs_running", ()) not in found
+        assert found[("dubwright_stage_seconds_count", (("engine", "avct"), ("stage", "render")))] == 2
+        assert found[("dubwright_stage_seconds_bucket", (("engine", "avct"), ("le", "5.0"), ("stage", "render")))] == 2
+    assert sorted(path.name for path in tmp_path.glob("*.db")) == ["counter_0.db", "histogram_0.db"]
+
+
+def test_without_a_collector_nothing_of_opentelemetry_is_loaded() -> None:
+    code = "import sys; from infra import tracing\nwith tracing.inside(tracing.start('job')) as span: span.set(a=1)\nsys.exit(bool(span.trace_id) or 'opentelemetry' in sys.modules)"
+    known = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=known, check=False, timeout=120).returncode == 0
