@@ -101,8 +101,8 @@ def _one(database: "Database", batch: str, settings: "Settings", voice: Voice, e
 
     late, told = _late(database, settings, voice), queries.report(database, find(database, batch))
     live, spent = operations.live(database, told["batch"])[told["batch"]], costs_of(database, [told["batch"]], settings)
-    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "trace_id", "error")
-    jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
+    names, traces = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "error"), queries.traces(database, told["batch"])
+    jobs = [{name: job[name] for name in names} | {"trace_id": traces.get(job["job"], ""), "url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
     voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live, "costs": spent, "reports": late})
     draw.batch(told, jobs, live, spent, voice, every=every)
     if words := agreed_words(told["agreement"]):

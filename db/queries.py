@@ -127,6 +127,13 @@ def takes_of(database: Database, job_id: int) -> list[dict[str, Any]]:
         return [_take(row, verdicts.get(row.id), calibrations) | more[row.id] for row in rows]
 
 
+def traces(database: Database, batch_id: int) -> dict[int, str]:
+    """The trace of each of a batch's jobs that has one (flows/observed.py)."""
+    query = select(t.Event.job_id, t.Event.detail["trace_id"].astext).where(t.Event.batch_id == batch_id, t.Event.kind == t.TRACED)
+    with database.begin() as session:
+        return {job: trace for job, trace in session.execute(query.order_by(t.Event.id.desc())).tuples() if job is not None}
+
+
 def report(database: Database, batch_id: int) -> dict[str, Any]:
     """A batch with its jobs, takes, verdicts and deliveries, as a report shows them."""
     with database.begin() as session:
@@ -140,7 +147,6 @@ def report(database: Database, batch_id: int) -> dict[str, Any]:
         decided: dict[int, list[dict[str, Any]]] = {}
         for row in session.execute(select(t.Review).where(t.Review.take_id.in_([x.id for x in takes])).order_by(t.Review.id)).scalars():
             decided.setdefault(row.take_id, []).append(reviews.row_of(row))
-        traced = dict(session.execute(select(t.Event.job_id, t.Event.detail["trace_id"].astext).where(t.Event.job_id.in_(ids), t.Event.kind == t.TRACED)).tuples().all())
         told: dict[str, Any] = {
             "batch": batch.id,
             "name": batch.name,
@@ -149,7 +155,6 @@ def report(database: Database, batch_id: int) -> dict[str, Any]:
             "jobs": [_job(j, [x for x in takes if x.job_id == j.id], verdicts, deliveries.get(j.id), calibrations) for j in jobs],
         }
     for job in told["jobs"]:
-        job["trace_id"] = traced.get(job["job"], "")
         for take in job["takes"]:
             take["reviews"] = decided.get(take["take"], [])
     return told | {"agreement": reviews.agreement(database, batch_id)}

@@ -92,8 +92,8 @@ def kind_of(settings: Settings) -> str:
 def _wanted() -> set[str]:
     """The deployments that there should be, as flow/name."""
     named = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    flows = {"batch": "dubwright-batch", "sweep": "dubwright-sweep", "train": "dubwright-train", "calibrate": "dubwright-calibrate"}
-    return {f"{flows[row['entrypoint'].rpartition('.')[2]]}/{row['name']}" for row in named} | {f"dubwright-shard/{pool}" for pool in POOLS}
+    ours = {f"dubwright-{row['entrypoint'].rpartition('.')[2].replace('_', '-')}/{row['name']}" for row in named}  # flows are called as their functions
+    return ours | {f"dubwright-shard/{pool}" for pool in POOLS}
 
 
 def _pool(client: Any, name: str, wanted: dict[str, Any], kind: str) -> Row:

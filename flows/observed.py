@@ -1,6 +1,7 @@
 """What is seen of a job under way: its records' context, its spans, its counts. flows/job.py runs everything inside of these."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from tasks.stages import Made, Take, Work
 
 NO_ENGINE = "none"  # of stages that all takes of a job share
 log = logging.getLogger(__name__)
+_READY: list[bool] = []  # whether this process is set up
 
 
 def ready(settings: Settings, pooled: bool) -> None:
@@ -30,15 +32,10 @@ def ready(settings: Settings, pooled: bool) -> None:
         if settings.log_format == "json":
             quiet_native_code(settings.home / "logs" / "native.log")
         set_up_logging(settings)
-    import os
-
     from infra import metrics_page
 
     if metrics_page.FOLDER not in os.environ:  # else `dubwright worker` shows what this process counts
         metrics_page.serve(metrics.REGISTRY, settings)
-
-
-_READY: list[bool] = []
 
 
 class Job:

@@ -158,7 +158,10 @@ def share(rows: dict[str, Any], report: Path, settings: Settings) -> str:
 
 
 def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: Path) -> Path:
-    """Write a batch's report with the lineage of its takes."""
+    """Write a batch's report with the lineage of its takes; the rows' jobs get the ids of their traces."""
+    traces = queries.traces(database, rows["batch"])
+    for job in rows["jobs"]:
+        job["trace_id"] = traces.get(job["job"], "")
     from tasks.report import write_report
 
     videos = [take["video"] for job in rows["jobs"] for take in job["takes"]]

@@ -174,7 +174,7 @@ def test_a_worker_goes_on_with_a_batch_whose_sender_died(tmp_path: Path, home: P
             spans = until(lambda: heard.named("job") and heard.spans, "the shard's spans")
             root, stage = heard.named("job")[0], next(span for span in spans if span["name"] == "ingest")
             assert stage["parentSpanId"] == root["spanId"] and values(root)["error"] == "store.missing" and heard.resources[0]["process.pid"] != worker.pid
-            assert queries.report(database, batch)["jobs"][0]["trace_id"] == root["traceId"]
+            assert set(queries.traces(database, batch).values()) == {root["traceId"]}
             found = read(f"http://127.0.0.1:{port}/metrics") or {}
             assert found[("dubwright_jobs_total", (("state", "failed"),))] == 1  # of a process that has ended or is about to
             assert found[("dubwright_workers", (("pool", "cpu"), ("state", "up")))] == 2 and not [name for name, _ in found if not name.startswith("dubwright_")]

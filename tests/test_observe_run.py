@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -32,6 +33,7 @@ class Seen:
     metrics: dict[Any, float]
     rows: dict[str, Any]
     tree: dict[str, Any]
+    traces: dict[int, str]
 
 
 @pytest.fixture(name="seen", scope="module")
@@ -59,10 +61,10 @@ def seen_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         told = json.loads(process.stdout.read())
         database = Database(url)
         rows = queries.report(database, told["batch"])
-        tree = lineage(database, rows["jobs"][0]["takes"][0]["video"])
+        tree, traces = lineage(database, rows["jobs"][0]["takes"][0]["video"]), queries.traces(database, told["batch"])
         database.close()
         assert tree is not None
-        yield Seen((folder / "log").read_text().splitlines(), told, heard, page, rows, tree)
+        yield Seen((folder / "log").read_text().splitlines(), told, heard, page, rows, tree, traces)
 
 
 def test_every_line_is_json_that_says_what_was_worked_on_and_holds_no_secret(seen: Seen) -> None:
@@ -99,8 +101,8 @@ def test_one_trace_a_job_with_takes_and_stages_under_it(seen: Seen) -> None:
 
 def test_the_ledger_names_the_trace(seen: Seen) -> None:
     spans = {values(span)["title"]: span["traceId"] for span in seen.collector.named("job")}
-    assert {job["title"]: job["trace_id"] for job in seen.rows["jobs"]} == spans
-    assert seen.tree["takes"][0]["trace_id"] == spans["one"]
+    assert {job["title"]: seen.traces[job["job"]] for job in seen.rows["jobs"]} == spans
+    assert seen.tree["takes"][0]["trace_id"] == spans["one"] and spans["one"] in Path(seen.told["report"]).read_text()
 
 
 def test_a_run_counts_what_it_does(seen: Seen) -> None:
