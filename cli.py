@@ -543,7 +543,8 @@ def worker(
     health: Annotated[int, typer.Option(min=0, max=65000, help="Port for the first worker's health check, at /health; further workers take the next ones.")] = 0,
 ) -> None:
     """Work on a Prefect work pool until stopped: one shard at a time, and one GPU, for each worker."""
-    voice, settings = Voice(False), _settings()
+    settings = _settings()
+    voice = Voice(settings.log_format == "json")  # nothing but records on standard error then
     from flows import workers
 
     workers.check(pool)

@@ -39,7 +39,7 @@ def metrics(
         return
     import uvicorn
 
-    voice.plain(f"metrics: http://{settings.metrics_host}:{port}/metrics")
+    Voice(settings.log_format == "json").plain(f"metrics: http://{settings.metrics_host}:{port}/metrics")
     uvicorn.run(metrics_app(settings), host=settings.metrics_host, port=port, log_config=None, access_log=False)
 
 

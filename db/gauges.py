@@ -29,8 +29,8 @@ def states(session: Session) -> Rows:
 
 def queue(session: Session) -> Rows:
     """One row: jobs that could be leased now (`ready`) and the seconds since the oldest of them came to wait; jobs that wait out a fault (`deferred`); jobs of paused or draining batches (`held`)."""
-    ready, waits = workers.free(), (t.Job.state == "queued") & (t.Job.not_before > func.now())
-    query = select(func.count().filter(ready), func.coalesce(_epoch(func.min(t.Job.updated_at).filter(ready)), 0.0), func.count().filter(waits), func.count())
+    ready, waits, since = workers.free(), (t.Job.state == "queued") & (t.Job.not_before > func.now()), func.greatest(t.Job.updated_at, t.Job.not_before)
+    query = select(func.count().filter(ready), func.coalesce(_epoch(func.min(since).filter(ready)), 0.0), func.count().filter(waits), func.count())
     free, age, deferred, every = session.execute(query.where(t.Job.state == "queued")).one()
     return [{"ready": free, "age": float(age), "deferred": deferred, "held": every - free - deferred}]
 
