@@ -118,7 +118,8 @@ def counted(made: list[Worker], pool: str, settings: Settings) -> Iterator[str]:
 
     class Supervised:
         def collect(self) -> Iterator[object]:
-            alive = sum(worker.process is not None and worker.process.poll() is None for worker in made)
+            running = [worker.process for worker in made]
+            alive = sum(process is not None and process.poll() is None for process in running)
             up = GaugeMetricFamily("dubwright_workers", "Workers of this command, by whether they run", labels=["pool", "state"])
             up.add_metric([pool, "up"], alive)
             up.add_metric([pool, "down"], len(made) - alive)

@@ -3,7 +3,9 @@
 import logging
 import os
 import re
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,9 +33,19 @@ class Shared(Collector):
     def collect(self) -> Iterator[Any]:
         """This project's metrics; Prefect counts into the same folder."""
         with self._lock:  # one scrape at a time: it moves files
-            tidy(self.folder)
-            found = MultiProcessCollector(None, str(self.folder)).collect()
+            found = self._read()
         yield from (metric for metric in found if metric.name.startswith("dubwright_"))
+
+    def _read(self, tries: int = 5) -> list[Any]:
+        """Every metric. A file that a process is just making is read once it is made."""
+        try:
+            tidy(self.folder)
+            return list(MultiProcessCollector(None, str(self.folder)).collect())
+        except (struct.error, RuntimeError, FileNotFoundError):
+            if not tries:
+                raise
+            time.sleep(0.05)
+            return self._read(tries - 1)
 
 
 def tidy(folder: Path) -> None:

@@ -54,9 +54,12 @@ def seen_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         with (folder / "log").open("w") as log:
             process = subprocess.Popen(command("run", str(path), "--json"), env=known, stdout=subprocess.PIPE, stderr=log, text=True)
             page: dict[Any, float] = {}
+            deadline = time.monotonic() + 1200
             while process.poll() is None:
                 page = read(f"http://127.0.0.1:{port}/metrics") or page
                 time.sleep(0.2)
+                if time.monotonic() > deadline:
+                    process.kill()
         assert process.stdout is not None
         told = json.loads(process.stdout.read())
         database = Database(url)

@@ -215,6 +215,9 @@ def test_counts_of_processes_that_have_ended_stay_and_what_they_held_does_not(tm
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, FOLDER: str(tmp_path)}, check=True, timeout=120)
     registry = CollectorRegistry()
     registry.register(Shared(tmp_path))
+    young = tmp_path / f"counter_{os.getpid()}.db"  # a process has made its file and written nothing yet
+    young.touch()
+    threading.Timer(0.1, young.unlink).start()
     for _ in range(2):
         found = parsed(generate_latest(registry).decode())
         assert found[("dubwright_jobs_total", (("state", "failed"),))] == 4 and ("dubwright_jobs_running", ()) not in found
