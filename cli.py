@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import cli_observe
 import cli_operate
 from console import (
     EXIT_JOBS,
     Bars,
     Voice,
     clock,
-    live_words,
-    quiet_native_code,
     summary,
     tell_outcome,
     tell_pending,
     tell_tracks,
     tree_lines,
-    waits_words,
 )
 
 if TYPE_CHECKING:
@@ -82,9 +80,9 @@ def _settings() -> "Settings":
 
     from flows.conductor import configure
     from infra.errors import SetupError
+    from infra.logs import quiet_native_code, set_up_logging
     from infra.memory import one_heap
     from infra.settings import get_settings
-    from infra.telemetry import set_up_logging
 
     try:
         settings = get_settings()
@@ -96,10 +94,10 @@ def _settings() -> "Settings":
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SetupError(f"the home folder {settings.home} cannot be made ({error})", code="setup.home", next_step="Point DUBWRIGHT_HOME at a folder that can be written.") from error
-    set_up_logging(settings.log)
     one_heap()
-    if settings.log.lower() != "debug":
+    if settings.log.lower() != "debug" or settings.log_format == "json":
         quiet_native_code(settings.home / "logs" / "native.log")
+    set_up_logging(settings)
     configure(settings)
     return settings
 
@@ -182,46 +180,6 @@ def plan(
 
 @app.command()
 @verb
-def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest batches when left out.")] = "", as_json: Json = False) -> None:
-    """Show where batches stand, or every job of one."""
-    voice, settings = Voice(as_json), _settings()
-    from db import queries
-    from db.session import open_database
-
-    database = open_database(settings)
-    from db import operations
-    from db.reviews import agreed_words, agreement
-    from db.throughput import throughput, throughput_words
-    from tasks.costs import costs_of, costs_words
-
-    if not batch:
-        rows, people, live = queries.batches(database), agreement(database), operations.live(database)
-        rows = [row | ({"live": live[row["batch"]]} if row["batch"] in live else {}) for row in rows]
-        spent = costs_of(database, [row["batch"] for row in rows], settings)
-        voice.result({"batches": rows, "agreement": people, "control": operations.service_control(database), "costs": spent})
-        cells = [[str(r["batch"]), r["name"], ", ".join(f"{n} {s}" for s, n in sorted(r["jobs"].items())), live_words(r.get("live")), r["output"]] for r in rows]
-        voice.table("", ["batch", "name", "jobs", "now", "output"], cells)
-        if not rows:
-            voice.plain("no batch yet; next: dubwright demo")
-        for line in filter(None, (agreed_words(people) if people["reviews"] else "", costs_words(spent))):
-            voice.plain(line)
-        return
-    from flows.run import find
-
-    told = queries.report(database, find(database, batch))
-    time = throughput(database, told["batch"])
-    live, spent = operations.live(database, told["batch"]), costs_of(database, [told["batch"]], settings)
-    names = ("job", "title", "locale", "state", "priority", "attempts", "outages", "not_before", "error")
-    jobs = [{name: job[name] for name in names} | {"url": (job["delivery"] or {}).get("url"), "takes": len(job["takes"])} for job in told["jobs"]]
-    voice.result({**{name: told[name] for name in ("batch", "name", "output")}, "jobs": jobs, "agreement": told["agreement"], "live": live[told["batch"]], "costs": spent, "throughput": time})
-    cells = [[f"{j['title']}/{j['locale']}", j["state"], str(j["takes"]), j["url"] or waits_words(j) + (j["error"] or {}).get("message", "")] for j in jobs]
-    voice.table(f"batch {told['batch']}: {told['name']}", ["job", "state", "takes", ""], cells)
-    for line in filter(None, (live_words(live[told["batch"]]), throughput_words(time), agreed_words(told["agreement"]), costs_words(spent))):
-        voice.plain(line)
-
-
-@app.command()
-@verb
 def review(
     what: Annotated[str, typer.Argument(help="A batch (number or name; the newest when left out) to list; with a decision the number of a take.")] = "",
     approve: Annotated[bool, typer.Option("--approve", help="Deliver this take.")] = False,
@@ -260,12 +218,16 @@ def report(
     voice, settings = Voice(as_json), _settings()
     from db import queries
     from db.session import open_database
-    from flows.run import find, report_path, write
+    from flows.run import find, finish, write
     from infra.artifacts import open_artifacts
 
     database = open_database(settings)
-    rows = queries.report(database, find(database, batch))
-    path = write(database, open_artifacts(settings), rows, output or report_path(rows, settings))
+    number = find(database, batch)
+    if output is None:
+        rows, path, _ = finish(database, open_artifacts(settings), settings, number)
+    else:
+        rows = queries.report(database, number)
+        path = write(database, open_artifacts(settings), rows, output)
     voice.result({"batch": rows["batch"], "report": str(path)})
     voice.plain(f"report: {path}")
 
@@ -390,24 +352,6 @@ def models_verify(as_json: Json = False) -> int:
     voice.result({"ok": not any(problem for _, problem in found), "weights": [{"name": name, "problem": problem} for name, problem in found]})
     voice.table("", ["weights", ""], [[name, problem or "as its card says"] for name, problem in found])
     return 2 if any(problem for _, problem in found) else 0
-
-
-@app.command()
-@verb
-def doctor(as_json: Json = False) -> int:
-    """Show what is installed, what is missing, what that costs, and how to get it."""
-    voice, settings = Voice(as_json), _settings()
-    from tasks.doctor import examine
-
-    with Bars(voice).shown() as bars:
-        bars.phase("looking around")
-        found = examine(settings)
-    broken = [row for row in found if row["needed"] and not row["ok"]]
-    voice.result({"ok": not broken, "checks": found})
-    cells = [["[green]✔[/]" if r["ok"] else "[red]✘[/]" if r["needed"] else "[yellow]-[/]", r["name"], r["detail"], "" if r["ok"] else f"{r['cost']} {r['fix']}".strip()] for r in found]
-    voice.table("", ["", "part", "", "what to do"], cells)
-    voice.plain("\neverything needed is here" if not broken else f"\n{len(broken)} needed part(s) missing")
-    return 4 if broken else 0
 
 
 @app.command()
@@ -605,18 +549,21 @@ def worker(
     health: Annotated[int, typer.Option(min=0, max=65000, help="Port for the first worker's health check, at /health; further workers take the next ones.")] = 0,
 ) -> None:
     """Work on a Prefect work pool until stopped: one shard at a time, and one GPU, for each worker."""
-    voice = Voice(False)
-    _settings()
+    settings = _settings()
+    voice = Voice(settings.log_format == "json")  # nothing but records on standard error then
     from flows import workers
 
     workers.check(pool)
     made = workers.workers(pool, count, workers.devices(), health)
     for one in made:
         voice.plain(f"worker {one.name}" + (f" on GPU {one.environment['CUDA_VISIBLE_DEVICES']}" if one.environment.get("CUDA_VISIBLE_DEVICES") else ""))
-    workers.supervise(made)
+    with workers.counted(made, pool, settings) as place:
+        voice.plain(f"metrics: {place}" if place else "")
+        workers.supervise(made)
 
 
 cli_operate.add(app, verb, _settings)
+cli_observe.add(app, verb, _settings)
 
 
 def main() -> None:

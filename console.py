@@ -1,11 +1,9 @@
 """How the command speaks: to a person on standard error with bars and tables, to a machine as one JSON object on standard output."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,16 +16,6 @@ if TYPE_CHECKING:
 EXIT_FAULT, EXIT_JOBS, EXIT_OUTAGE = 2, 3, 4
 OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.")
 MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": "[red]⚑[/]", "failed": "[red]✘[/]", "cancelled": "[dim]✘[/]"}
-
-
-def quiet_native_code(log: Path) -> None:
-    """Send what native libraries write to standard error into a file; Python keeps the terminal."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    terminal = os.dup(2)
-    sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    os.dup2(sink, 2)
-    os.close(sink)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="replace")
 
 
 class Voice:
@@ -59,14 +47,16 @@ class Voice:
         if self.as_json:
             sys.stdout.write(json.dumps(tree, ensure_ascii=False, default=str) + "\n")
 
-    def table(self, title: str, columns: list[str], rows: list[list[str]]) -> None:
-        """A table for a person."""
+    def table(self, title: str, columns: list[str], rows: list[list[str]], *, one_line: bool = False) -> None:
+        """A table for a person; one_line: cells are cut rather than folded."""
         from rich.markup import escape
         from rich.table import Table
 
         table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="dim")
-        for column in columns:
-            table.add_column(column, overflow="fold")
+        wide = [max(len(text) for text in (column, *(row[number] for row in rows))) for number, column in enumerate(columns)]
+        wide[-1] = max(10, min(wide[-1], self.console.width - sum(wide[:-1]) - 2 * len(columns)))  # what is cut: the others keep their width
+        for column, width in zip(columns, wide, strict=True):
+            table.add_column(column, overflow="ellipsis" if one_line else "fold", no_wrap=one_line, width=width if one_line else None)
         for row in rows:
             table.add_row(*[escape(cell) if not cell.startswith("[") else cell for cell in row])
         self.console.print(table)
@@ -141,24 +131,6 @@ def shortened(text: str, most: int = 100) -> str:
     return text if len(text) <= most else f"{text[:most].rstrip()} ..."
 
 
-def live_words(live: dict[str, Any] | None) -> str:
-    """How a batch stands right now, in a line; nothing where there is nothing to say."""
-    if not live:
-        return ""
-    words = [live["control"]] if live["control"] != "open" else []
-    words += [f"priority {live['priority']}"] if live["priority"] else []
-    if live["leases"]:
-        lapsed = f", {live['lapsed']} of dead workers" if live["lapsed"] else ""
-        words.append(f"{live['leases']} running{lapsed}, the oldest for {clock(live['oldest_lease'])}")
-    words += [f"{live['deferred']} waiting after a fault, the first until {live['next_try'][:19]}"] if live["deferred"] else []
-    return "; ".join(words)
-
-
-def waits_words(job: dict[str, Any]) -> str:
-    """Until when a job waits after a fault, as the beginning of a line."""
-    return f"waits until {job['not_before'][:19]}: " if job["state"] == "queued" and job["not_before"] else ""
-
-
 def clock(seconds: float) -> str:
     """Seconds as people say them."""
     if seconds < 90:
@@ -179,6 +151,8 @@ def tree_lines(node: dict[str, Any], depth: int = 0) -> Iterator[str]:
         yield f"{pad}    code {take['code_version']} on {take['machine'].get('processor')}, {take['machine'].get('cores')} cores"
         yield f"{pad}    parameters {json.dumps(take['parameters'], ensure_ascii=False)}"
         yield f"{pad}    seconds {json.dumps(take['seconds'])}"
+        if take["trace_id"]:
+            yield f"{pad}    trace {take['trace_id']}"
         for row in take["weights"]:
             yield f"{pad}    weights {row['engine']}/{row['name']}  {row['sha256'][:16]}  {row['licence']}"
         for row in take["reviews"]:

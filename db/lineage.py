@@ -47,6 +47,7 @@ def _take(session: Session, take: t.Take) -> dict[str, Any]:
         "code_version": take.code_version,
         "machine": take.machine,
         "seconds": take.seconds,
+        "trace_id": session.execute(select(t.Event.detail["trace_id"].astext).where(t.Event.job_id == job.id, t.Event.kind == t.TRACED)).scalars().first() or "",
         "weights": [{"engine": w.engine, "name": w.name, "sha256": w.sha256, "licence": w.licence} for w in session.execute(query).scalars()],
         "verdict": None if verdict is None else {"verdict": verdict.verdict, "offset": verdict.offset_frames, "confidence": verdict.confidence, "reasons": verdict.reasons},
         "reviews": [row_of(row) for row in session.execute(select(t.Review).where(t.Review.take_id == take.id).order_by(t.Review.id)).scalars()],

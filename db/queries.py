@@ -199,6 +199,13 @@ def takes_of(database: Database, job_id: int) -> list[dict[str, Any]]:
         return [_take(row, verdicts.get(row.id), calibrations) | more[row.id] for row in rows]
 
 
+def traces(database: Database, batch_id: int) -> dict[int, str]:
+    """The trace of each of a batch's jobs that has one (flows/observed.py)."""
+    query = select(t.Event.job_id, t.Event.detail["trace_id"].astext).where(t.Event.batch_id == batch_id, t.Event.kind == t.TRACED)
+    with database.begin() as session:
+        return {job: trace for job, trace in session.execute(query.order_by(t.Event.id.desc())).tuples() if job is not None}
+
+
 def report(database: Database, batch_id: int) -> dict[str, Any]:
     """A batch with its jobs, takes, verdicts and deliveries, as a report shows them."""
     with database.begin() as session:

@@ -25,6 +25,7 @@ JOB_STATES = ("queued", "running", "delivered", "flagged", "rejected", "failed",
 CONTROLS = ("open", "paused", "draining")
 VERDICTS = ("pass", "flag", "fail", "unscorable")
 DECISIONS = ("approve", "reject", "again")
+TRACED = "traced"  # kind of the event that names a job's trace (flows/observed.py)
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:

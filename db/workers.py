@@ -16,6 +16,7 @@ from db import tables as t
 from db.session import Database
 
 LONGEST_WAIT = 900.0  # seconds
+OWNER = ".worker"  # file in a scratch folder that names who works in it
 
 
 def wait(times: int, backoff: float) -> float:
@@ -97,6 +98,17 @@ def reclaim(database: Database, batch_id: int) -> int:
             session.execute(update(t.Job).where(t.Job.id == job, t.Job.token == token, t.Job.state == "running").values(lease_expires=func.now()))
             session.add(t.Event(batch_id=batch_id, job_id=job, kind="worker died", detail={"token": token}))
         return len(dead)
+
+
+def lapsed(database: Database) -> dict[int, list[str]]:
+    """Jobs, by batch, whose lease ran out or whose worker is a dead process of this machine, and that nobody took up."""
+    query = select(t.Job.batch_id, t.Job.title, t.Job.locale, t.Job.worker, t.Job.lease_expires <= func.now()).where(t.Job.state == "running").order_by(t.Job.id)
+    found: dict[int, list[str]] = {}
+    with database.begin() as session:
+        for batch, title, locale, worker, over in session.execute(query):
+            if over or is_dead(worker or ""):
+                found.setdefault(batch, []).append(f"{title}/{locale}")
+    return found
 
 
 def leasable() -> Any:

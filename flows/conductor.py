@@ -34,6 +34,8 @@ def configure(settings: Settings) -> None:
     """Set what the user's environment leaves open."""
     loud = settings.log.lower() == "debug"
     given = {**QUIET, "PREFECT_HOME": str(settings.home / "prefect"), "PREFECT_LOGGING_LEVEL": "DEBUG" if loud else "CRITICAL"}
+    if settings.log_format == "json":
+        given["PREFECT_LOGGING_HANDLERS_CONSOLE_FORMATTER"] = "json"  # of its workers; in our own processes its records go the way of ours
     for name, value in given.items():
         os.environ.setdefault(name, value)
 

@@ -7,6 +7,8 @@ import sys
 from typing import Any
 from uuid import UUID
 
+import yaml
+
 from flows.pool import SHARDS, Pool
 from infra.errors import SetupError
 from infra.settings import Settings
@@ -53,6 +55,45 @@ def deploy(settings: Settings, kind: str = "process") -> list[Row]:
     except Exception as error:  # httpx and prefect name an absent server in many ways
         raise SetupError(f"the Prefect server does not answer, or refuses ({type(error).__name__}: {error})", code="setup.prefect", next_step="Check PREFECT_API_URL and that server and this installation have the same version of Prefect.") from error
     return rows
+
+
+def outdated(settings: Settings) -> list[str]:
+    """What `deploy` would make or renew on the Prefect server: what is missing, and pools, limits and schedules that are not as they should be.
+
+    Raises SetupError where the server does not answer.
+    """
+    from prefect.client.orchestration import get_client
+
+    from flows.watches import watches
+
+    try:
+        with get_client(sync_client=True) as client:
+            pools = {pool.name: pool for pool in client.read_work_pools() if pool.name in POOLS}
+            wrong = [f"work pool {name}" for name in POOLS if name not in pools]
+            wrong += [f"base job template of {name}" for name, pool in pools.items() if pool.type in TEMPLATES and pool.base_job_template != template(pool.type, name, settings)]
+            wrong += [f"deployment {name}" for name in sorted(_wanted() - _deployments(client))]
+            limits = {limit.name: limit.limit for limit in client.read_global_concurrency_limits(limit=200)}
+            wrong += [f"limit {SHARDS}"] if limits.get(SHARDS) != settings.pool_shards else []
+            there = {one.name for one in client.read_automations(limit=200)}
+            blocks = [UUID(int=0)] if settings.notify.get_secret_value().strip() else []
+            return wrong + [f"automation {one.name!r}" for one in watches(blocks, settings.batch_hours) if one.name not in there]
+    except Exception as error:  # httpx and prefect name an absent server in many ways
+        raise SetupError(f"the Prefect server does not answer ({type(error).__name__})", code="setup.prefect", next_step="Check PREFECT_API_URL, or start the server.") from error
+
+
+def kind_of(settings: Settings) -> str:
+    """The type of the work pools that are there; `process` where there are none."""
+    try:
+        return Pool(POOLS[0], settings).kind()
+    except SetupError:
+        return "process"
+
+
+def _wanted() -> set[str]:
+    """The deployments that there should be, as flow/name."""
+    named = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    ours = {f"dubwright-{row['entrypoint'].rpartition('.')[2].replace('_', '-')}/{row['name']}" for row in named}  # flows are called as their functions
+    return ours | {f"dubwright-shard/{pool}" for pool in POOLS}
 
 
 def _pool(client: Any, name: str, wanted: dict[str, Any], kind: str) -> Row:

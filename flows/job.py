@@ -11,6 +11,8 @@ from prefect.cache_policies import NO_CACHE
 
 from db import ledger
 from db.session import Database
+from db.workers import OWNER, me
+from flows import observed
 from flows.conductor import away
 from infra.artifacts import Artifacts
 from infra.errors import ConductorUnavailable, DatabaseUnavailable, DiskFull, InputError, StaleToken, StoreUnavailable, classify
@@ -39,8 +41,10 @@ def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None
     ledger.renew(work.database, work.lease, work.settings.lease_seconds)
     limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
 
+    seen = observed.stage(name, call)
+
     def stage() -> None:  # without arguments: Prefect would walk through all that a take holds, for each stage again
-        call(work, *rest)
+        seen(work, *rest)
 
     stage.__qualname__ = name  # Prefect numbers the runs of a name, and a delivery may run beside the next job's stages
     task(
@@ -58,21 +62,24 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
     """
     work = Work(database, artifacts, settings, lease, settings.cache / "work")
     with ExitStack() as held:
+        seen = held.enter_context(observed.job(database, lease))
+        work.span = seen.span
 
         def make() -> str | Take:
             work.folder.mkdir(parents=True, exist_ok=True)
             work.folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix=f"job-{lease.job_id}-", dir=work.folder)))
+            (work.folder / OWNER).write_text(me())
             held.enter_context(renewed(database, lease, settings.lease_seconds))
             return _run(work)
 
-        made = _ending(work, make)
+        made = _ending(work, seen, make)
         if isinstance(made, str):
             return made
         take, kept = made, held.pop_all()
 
     def deliver() -> str:
         with kept:
-            return str(_ending(work, lambda: _delivered(work, take)))
+            return str(_ending(work, seen, lambda: _delivered(work, take)))
 
     if beside is None:
         return deliver()
@@ -80,22 +87,25 @@ def run_job(database: Database, artifacts: Artifacts, settings: Settings, lease:
     return "delivering"
 
 
-def _ending(work: Work, call: Callable[[], str | Take]) -> str | Take:
+def _ending(work: Work, seen: observed.Job, call: Callable[[], str | Take]) -> str | Take:
     """The job's end by a call, or by the error that it raises; a take that is to be delivered is no end."""
-    try:
-        made = call()
-    except (StaleToken, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        known, lease, settings = away(error) or classify(error, work.name), work.lease, work.settings
-        known.job = known.job or work.name
-        if isinstance(known, OUTAGES):
-            made = ledger.defer(work.database, lease, known.to_dict(), settings.max_outages, settings.backoff_seconds)
-        else:
-            ledger.finish(work.database, lease, "failed", known.to_dict() | _seen(work.artifacts, known))
-            made = "failed"
-    if isinstance(made, str):
-        progress.tell(work.name, "", state=made)
+    fault = work.spec.get("fault")
+    with seen.inside():
+        try:
+            made = call()
+        except (StaleToken, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            known, lease, settings = away(error) or classify(error, work.name), work.lease, work.settings
+            known.job, fault = known.job or work.name, known.to_dict()
+            if isinstance(known, OUTAGES):
+                made = ledger.defer(work.database, lease, fault, settings.max_outages, settings.backoff_seconds)
+            else:
+                ledger.finish(work.database, lease, "failed", fault | _seen(work.artifacts, known))
+                made = "failed"
+        if isinstance(made, str):
+            seen.ended(made, fault if made in ("failed", "queued") else None)
+            progress.tell(work.name, "", state=made)
     return made
 
 
@@ -135,13 +145,15 @@ def _run(work: Work) -> str | Take:
         _stage(work, "faces", prepare.faces)
         making = [("motion", move), ("render", render)]
     for take in takes.recorded(work):
-        if _passes(work, take):
-            return take
+        with observed.take(work, take):
+            if _passes(work, take):
+                return take
     while (take := takes.next_take(work)) is not None:
-        for name, call in making:
-            _stage(work, name, call, take)
-        if _passes(work, take):
-            return take
+        with observed.take(work, take):
+            for name, call in making:
+                _stage(work, name, call, take)
+            if _passes(work, take):
+                return take
     ledger.finish(work.database, work.lease, "flagged", publish.flagged(work))
     return "flagged"
 

@@ -6,7 +6,7 @@ from typing import Any
 from db import queries, reviews
 from db.session import Database, open_database
 from flows.conductor import OwnServer
-from flows.run import Watcher, find, report_path, share, write
+from flows.run import Watcher, find, finish
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import LedgerError, StoreError
 from infra.settings import Settings
@@ -53,11 +53,10 @@ def decide(take: str, wanted: list[str], reason: str, note: str, by: str, settin
         if made.state == "queued":
             _work(database, made, settings, watcher)
         watcher.phase("writing the report")
-        rows = queries.report(database, made.batch)
+        rows, report, shared = finish(database, open_artifacts(settings), settings, made.batch)
         job = next(job for job in rows["jobs"] if job["job"] == made.job)
-        report = write(database, open_artifacts(settings), rows, report_path(rows, settings))
         told = {"review": made.review, "take": made.take, "number": made.number, "name": made.name, "decision": wanted[0], "actor": by or getpass.getuser()}
-        return told | {"state": job["state"], "url": (job["delivery"] or {}).get("url", ""), "error": job["error"], "report": share(rows, report, settings) or str(report)}
+        return told | {"state": job["state"], "url": (job["delivery"] or {}).get("url", ""), "error": job["error"], "report": shared or str(report)}
     finally:
         database.close()
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from db import ledger, queries
+from db import ledger, queries, reports
 from db.lineage import lineage
 from db.session import Database, open_database
 from db.throughput import throughput
@@ -70,11 +70,11 @@ def run_manifest(manifest: Manifest, settings: Settings, watcher: Watcher, *, po
         entered = submit(made, database, artifacts)
         if not entered.created:
             ledger.retry(database, entered.batch_id, ("failed", "flagged", "cancelled") if retry else ("failed",))
+        reports.begun(database, entered.batch_id)
         rendered = _work(database, entered.batch_id, settings, watcher, pool)
         watcher.phase("writing the report")
-        rows = queries.report(database, entered.batch_id)
-        report = write(database, artifacts, rows, report_path(rows, settings))
-        return Outcome(made, entered.batch_id, rows, rendered, report, share(rows, report, settings), figures_of(rows))
+        rows, report, url = finish(database, artifacts, settings, entered.batch_id)
+        return Outcome(made, entered.batch_id, rows, rendered, report, url, figures_of(rows))
     finally:
         database.close()
 
@@ -125,6 +125,16 @@ def report_path(rows: dict[str, Any], settings: Settings) -> Path:
     return settings.home / "reports" / f"{rows['batch']}-{name}" if output.startswith("s3://") else Path(output) / name
 
 
+def finish(database: Database, artifacts: Artifacts, settings: Settings, batch_id: int) -> tuple[dict[str, Any], Path, str]:
+    """Write a batch's report where it belongs and keep that it is written; its rows, its place, and the URL of its copy in a bucket."""
+    as_of = reports.now(database)
+    rows = queries.report(database, batch_id) | {"costs": costs_of(database, [batch_id], settings)}
+    path = write(database, artifacts, rows, report_path(rows, settings))
+    url = share(rows, path, settings)
+    reports.written(database, batch_id, url or str(path), as_of)
+    return rows, path, url
+
+
 def share(rows: dict[str, Any], report: Path, settings: Settings) -> str:
     """Put the report beside deliveries that went to a bucket; its URL, or nothing where they lie in a folder, as the report does.
 
@@ -143,13 +153,16 @@ def share(rows: dict[str, Any], report: Path, settings: Settings) -> str:
 
 
 def write(database: Database, artifacts: Artifacts, rows: dict[str, Any], path: Path) -> Path:
-    """Write a batch's report with the lineage of its takes."""
+    """Write a batch's report with the lineage of its takes; the rows' jobs get the ids of their traces."""
+    traces = queries.traces(database, rows["batch"])
+    for job in rows["jobs"]:
+        job["trace_id"] = traces.get(job["job"], "")
     from tasks.report import write_report
 
     videos = [take["video"] for job in rows["jobs"] for take in job["takes"]]
     trees = {video: tree for video in videos if (tree := lineage(database, video))}
     more = {"costs": costs_of(database, [rows["batch"]], get_settings()), "throughput": throughput(database, rows["batch"])}
-    return write_report({**rows, **more}, artifacts, path, trees)
+    return write_report({**more, **rows}, artifacts, path, trees)
 
 
 def figures_of(rows: dict[str, Any]) -> dict[str, float]:

@@ -9,9 +9,9 @@ from prefect.states import Completed, Failed
 
 from db import workers
 from db.session import open_database
-from flows import shown
+from flows import observed, reports, shown
 from flows.batch import send
-from flows.pool import Pool
+from flows.pool import Pool, pooled
 from flows.run import run_manifest
 from infra.settings import get_settings
 from tasks.manifest import load_manifest
@@ -53,6 +53,7 @@ def batch(manifest: str, pool: str = "", output: str = "", name: str = "", retry
     Delivered jobs are not made again, failed ones are tried again: the same manifest may come every night.
     """
     settings = get_settings()
+    observed.ready(settings, pooled())
     settings.home.mkdir(parents=True, exist_ok=True)
     done = run_manifest(load_manifest(manifest, output=output, batch=name), settings, Logged(), pool=pool, retry=retry)
     shown.batch(done.rows, done.report_url or str(done.report))
@@ -62,13 +63,15 @@ def batch(manifest: str, pool: str = "", output: str = "", name: str = "", retry
     return Completed(message=told, name="Flagged" if "flagged" in states else None)
 
 
-@flow(name="dubwright-sweep", persist_result=False)
-def sweep() -> dict[int, int]:
+@flow(name="dubwright-sweep", flow_run_name="sweep", persist_result=False)
+def sweep() -> State[Any]:
     """Send what waits of batches that were sent to a work pool and of which no shard is under way; how many shards, by batch.
 
-    Leases that ran out count as waiting. A sender that is alive does the same; a shard that comes second finds nothing to lease.
+    Leases that ran out count as waiting. A sender that is alive does the same; a shard that comes second finds nothing to lease. Batches that
+    ended after their sender died get their reports, and where a job of such a batch failed this ends as failed: the sender can tell nobody.
     """
     settings = get_settings()
+    observed.ready(settings, pooled())
     database = open_database(settings)
     sent: dict[int, int] = {}
     try:
@@ -79,6 +82,10 @@ def sweep() -> dict[int, int]:
                     continue
                 pool.connect()
                 sent[batch_id] = send(database, batch_id, settings, pool)
+        written = reports.overdue(database, settings)
     finally:
         database.close()
-    return sent
+    told = "; ".join(f"{shown.summary(row['rows'])}: {row['report']}" for row in written)
+    if any(job["state"] == "failed" for row in written for job in row["rows"]["jobs"]):
+        return Failed(message=told)
+    return Completed(message=told or None, data=sent)

@@ -13,9 +13,9 @@ from prefect import flow
 from db import ledger, queries
 from db.session import Database, open_database
 from db.workers import me
-from flows import shown
+from flows import observed, reports, shown
 from flows.job import run_job
-from flows.pool import slot
+from flows.pool import pooled, slot
 from infra.artifacts import Artifacts, open_artifacts
 from infra.errors import StaleToken
 from infra.memory import one_heap
@@ -30,6 +30,7 @@ def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
     """
     one_heap()
     settings = get_settings()
+    observed.ready(settings, pooled())
     database, artifacts = open_database(settings), open_artifacts(settings)
     ended: dict[str, str] = {}
     try:
@@ -37,6 +38,8 @@ def shard(batch_id: int, jobs: list[int], first: str = "") -> dict[str, int]:
             while held := ledger.lease(database, batch_id, me(), settings.lease_seconds, settings.max_attempts, jobs, settings.backoff_seconds):
                 beside.fetch(lambda: _ahead(database, artifacts, batch_id, jobs))
                 _work(database, artifacts, settings, held, beside, ended)
+        if pooled():
+            reports.overdue(database, settings, batch_id)
     finally:
         database.close()
     shown.shard(batch_id, ended)

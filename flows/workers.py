@@ -5,11 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
+from db.workers import OWNER, me
 from infra.errors import SetupError
+from infra.settings import Settings
 
 CONDUCT = "conduct"  # the queue of runs that wait for others; see prefect.yaml
 BATCHES = 16  # runs of that queue at once
@@ -27,6 +33,7 @@ class Worker:
     process: subprocess.Popen[bytes] | None = None
     wait: float = LEAST
     begun: float = field(default=float("-inf"))
+    died: int = 0
 
     def look(self) -> None:
         """Start it when it does not run; one that dies soon after its start is given longer and longer."""
@@ -34,9 +41,11 @@ class Worker:
         if self.process is not None and self.process.poll() is not None:
             self.wait = LEAST if now - self.begun > MOST else min(MOST, self.wait * 2)
             self.process = None
+            self.died += 1
         if self.process is None and now - self.begun >= self.wait:
             self.begun = now
-            self.process = subprocess.Popen(self.words, env={**os.environ, **self.environment}, start_new_session=True)
+            # its standard error is ours, not the file that native code writes to (infra/logs.py)
+            self.process = subprocess.Popen(self.words, env={**os.environ, **self.environment}, stderr=sys.stderr, start_new_session=True)
 
     def stop(self, signum: int) -> None:
         """Pass a signal on."""
@@ -93,6 +102,44 @@ def check(pool: str) -> None:
     if kind != "process":
         step = f"prefect worker start --pool {pool}, with prefect-kubernetes installed; infra/deploy/kubernetes/jobs does it in a cluster."
         raise SetupError(f"the work pool {pool} is of type {kind}: its jobs are not processes of this machine", code="setup.pool", next_step=step)
+
+
+@contextmanager
+def counted(made: list[Worker], pool: str, settings: Settings) -> Iterator[str]:
+    """What these workers and the shards that they start count is shown while the block runs; the page's address, empty where DUBWRIGHT_METRICS_PORT is 0.
+
+    Each process counts into a file of its own, in a folder that it inherits the name of (infra/metrics_page.py): a shard is a process of minutes.
+    """
+    if not settings.metrics_port:
+        yield ""
+        return
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    from infra import metrics_page
+
+    class Supervised:
+        def collect(self) -> Iterator[object]:
+            running = [worker.process for worker in made]
+            alive = sum(process is not None and process.poll() is None for process in running)
+            up = GaugeMetricFamily("dubwright_workers", "Workers of this command, by whether they run", labels=["pool", "state"])
+            up.add_metric([pool, "up"], alive)
+            up.add_metric([pool, "down"], len(made) - alive)
+            died = CounterMetricFamily("dubwright_worker_deaths", "Workers of this command that died and were started again", labels=["pool"])
+            died.add_metric([pool], sum(worker.died for worker in made))
+            yield from (up, died)
+
+    scratch = settings.cache / "work"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="metrics-", dir=scratch) as folder:
+        (Path(folder) / OWNER).write_text(me())
+        for worker in made:
+            worker.environment[metrics_page.FOLDER] = folder
+        registry = CollectorRegistry()
+        registry.register(metrics_page.Shared(Path(folder)))
+        registry.register(Supervised())  # type: ignore[arg-type]  # all that a registry asks of it
+        port = metrics_page.serve(registry, settings)
+        yield f"http://{settings.metrics_host}:{port}/metrics" if port else ""
 
 
 def supervise(made: list[Worker]) -> None:

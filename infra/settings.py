@@ -2,6 +2,7 @@
 
 import functools
 from pathlib import Path
+from typing import Literal
 
 from platformdirs import user_data_path
 from pydantic import Field, SecretStr
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     notify: SecretStr = Field(SecretStr(""), description="Who is told of failed, crashed and late batches: Apprise URLs, separated by spaces.")
     image: str = Field("dubwright:0.1.0", description="Container image of Kubernetes work pools; the pool `gpu` takes it with `-gpu` at the end.")
     log: str = Field("warning", description="Log level: debug, info, warning, error.")
+    log_format: Literal["text", "json"] = Field("text", description="Log lines for people, or a JSON object a line.")
+    metrics_port: int = Field(0, ge=0, le=65000, description="Port of the metrics of workers and runs; 0 is none.")
+    metrics_host: str = Field("127.0.0.1", description="Address that metrics are shown at; 0.0.0.0 is every one of the machine's.")
 
     @property
     def cache(self) -> Path:

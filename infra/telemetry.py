@@ -1,7 +1,6 @@
-"""Seconds by stage, logging, and what machine this is."""
+"""Seconds by stage, and what machine this is."""
 
 import functools
-import logging
 import os
 import platform
 import time
@@ -59,10 +58,3 @@ def _gpu() -> str:
     except (OSError, StopIteration):
         return ""
     return next((line.split(":", 1)[1].strip() for line in facts.splitlines() if line.startswith("Model:")), "")
-
-
-def set_up_logging(level: str) -> None:
-    """One line a record on standard error."""
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
-    for chatty in ("botocore", "boto3", "urllib3", "httpx", "prefect", "numba"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level.upper())))

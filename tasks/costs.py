@@ -92,7 +92,8 @@ def costs_words(told: dict[str, Any] | None) -> str:
     """Costs in a line; nothing where there are none."""
     if not told:
         return ""
-    total, by = told["total"], "; ".join(f"{row['language']} {row['per_minute']:.4g}" for row in told["language"] if row["per_minute"] is not None)
+    total = told["total"]
+    by = "; ".join(", ".join(f"{row[part]} {row['per_minute']:.4g}" for row in told[part] if row["per_minute"] is not None) for part in ("language", "engine"))
     if total["per_minute"] is None:
         return f"{total['spent']:.4g} {told['currency']} spent, nothing delivered"
     return f"{total['spent']:.4g} {told['currency']} spent, {total['per_minute']:.4g} for a finished minute ({by})"

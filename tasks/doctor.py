@@ -97,11 +97,19 @@ def _thresholds() -> str:
 
 
 def _ledger(settings: Settings) -> str:
-    from db.session import open_database
+    from db.session import Database
+    from infra.postgres import embedded_url
 
-    database = open_database(settings)
-    database.close()
-    return "given by DUBWRIGHT_DATABASE_URL" if settings.database_url.get_secret_value() else f"embedded, under {settings.home}"
+    own = settings.database_url.get_secret_value()
+    database = Database(own or embedded_url(settings.home))
+    try:
+        at = database.standing()
+    finally:
+        database.close()
+    if at.refuses:
+        raise RuntimeError(f"its schema {at.found} is too new for this version, which knows {at.known[-1]}")
+    place = "given by DUBWRIGHT_DATABASE_URL" if own else f"embedded, under {settings.home}"
+    return f"{place}; schema {at.found or 'made on first use'}" + (f", {at.behind} behind" if at.found and at.behind else "")
 
 
 def _store(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """What every stage of a job shares: the job at hand, and results that are kept under the hash of what they were made from."""
 
+import contextvars
 import hashlib
 import json
 import threading
@@ -15,6 +16,7 @@ from db.session import Database
 from infra.artifacts import Artifact, Artifacts
 from infra.errors import ObjectMissing, StaleToken
 from infra.settings import Settings
+from infra.tracing import Span
 from models.types import Motion, Portrait, SyncScore
 from tasks import progress, together
 from tasks.dubbing.tracks import TrackFile
@@ -77,6 +79,7 @@ class Work:
         self.numbered = 0  # takes that the ledger held when the work began
         self.granted = 0  # takes that a reviewer allows, whatever the limits
         self.spent = ""  # why no further take is made
+        self.span = Span()  # that stages' spans are under (flows/observed.py)
 
     @property
     def kind(self) -> Kind:
@@ -156,7 +159,7 @@ def renewed(database: Database, lease: ledger.Lease, seconds: int) -> Iterator[t
             except Exception:  # noqa: S112 (an outage: the next renewal may succeed, and a lost lease is noticed at the next write)
                 continue
 
-    thread = threading.Thread(target=renew, name=f"lease {lease.job_id}", daemon=True)
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(renew,), name=f"lease {lease.job_id}", daemon=True)
     thread.start()
     try:
         yield lost

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -13,10 +14,12 @@ from typing import Any
 
 import pytest
 
-from flow_cases import command, environment, new_home, run, write_manifest
+from flow_cases import ROOT, command, environment, new_home, run, write_manifest
 from flows.workers import workers
 from infra.errors import SetupError
 from infra.settings import Settings
+from observed_cases import collector, read, sender, values
+from servers import free_port
 from test_flows_pool import PATIENCE, served
 
 NIGHT = {"DUBWRIGHT_NIGHTLY_MANIFEST": "s3://manifests/night.yaml", "DUBWRIGHT_NIGHTLY_CRON": "30 2 * * *", "DUBWRIGHT_NIGHTLY_ZONE": "Asia/Tokyo"}
@@ -114,7 +117,25 @@ def test_deploying_twice_registers_once_and_tells_of_failures(home: Path, prefec
     assert "failed" in note["title"] and "unlucky" in note["message"] and "3 failed, 9 delivered" in note["message"]
 
 
+def test_the_doctor_sees_what_is_missing_on_the_server_and_registers_it(home: Path, prefect: dict[str, str]) -> None:
+    if "sweep" not in registered(prefect)["deployments"]:
+        deploy(home, prefect)
+    sweep = registered(prefect)["deployments"]["sweep"]["id"]
+    gone = urllib.request.Request(f"{prefect['PREFECT_API_URL']}/deployments/{sweep}", method="DELETE")
+    urllib.request.urlopen(gone, timeout=60).close()
+    code = (
+        "from flows.conductor import configure; from infra.settings import get_settings; configure(get_settings()); from flows import repair\n"
+        "found = list(repair._prefect(get_settings())); print(found[0].what); print(found[0].mend()); print(list(repair._prefect(get_settings())))"
+    )
+    known = environment(home, **prefect, DUBWRIGHT_POOL_SHARDS="7")
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=known, capture_output=True, text=True, timeout=PATIENCE, check=True)
+    what, mended, left = done.stdout.splitlines()
+    assert "deployment dubwright-sweep/sweep" in what and "limit dubwright-shards" in what and "pool" not in what
+    assert "as they should be" in mended and left == "[]" and "sweep" in registered(prefect)["deployments"]
+
+
 def test_a_worker_goes_on_with_a_batch_whose_sender_died(tmp_path: Path, home: Path, prefect: dict[str, str]) -> None:
+    """And what it does is seen: on Prefect's page, in its metrics, its log and its spans, from the process of the shard; the batch gets its report."""
     from db import queries
     from db.session import open_database
     from db.workers import sent_to, unended
@@ -128,19 +149,37 @@ def test_a_worker_goes_on_with_a_batch_whose_sender_died(tmp_path: Path, home: P
     batch = submit(made, database, open_artifacts(settings)).batch_id
     assert unended(database) == {}  # nobody sent it to a pool: it is somebody's own
     sent_to(database, batch, "cpu")
+    sender(database.engine.url.render_as_string(hide_password=False), batch)
     assert unended(database) == {batch: "cpu"}
     if "sweep" not in registered(prefect)["deployments"]:
         deploy(home, prefect)
-    with (home / "worker.log").open("w") as log:
-        worker = subprocess.Popen(command("worker", "--pool", "cpu"), env=environment(home, **prefect), stdout=log, stderr=log)
+    port = free_port()
+    with (home / "worker.log").open("w") as log, collector() as heard:
+        seen = {"DUBWRIGHT_METRICS_PORT": str(port), "DUBWRIGHT_LOG": "info", "DUBWRIGHT_LOG_FORMAT": "json", "OTEL_EXPORTER_OTLP_ENDPOINT": heard.url}
+        worker = subprocess.Popen(command("worker", "--pool", "cpu"), env=environment(home, **prefect, **seen), stdout=log, stderr=log)
         try:
             sweep = registered(prefect)["deployments"]["sweep"]["id"]
             ask(prefect, f"deployments/{sweep}/create_flow_run", {})
             until(lambda: set(queries.job_states(database, batch).values()) == {"failed"} or worker.poll() is not None, "the job's end")
             assert worker.poll() is None, (home / "worker.log").read_text()[-3000:]
-            tables = until(lambda: ask(prefect, "artifacts/filter", {"artifacts": {"key": {"any_": [f"dubwright-batch-{batch}-shard"]}}}), "the shard's table")
-            assert json.loads(tables[0]["data"]) == [{"job": "lost/en-US", "state": "failed"}]
+
+            def kept(key: str) -> Any:
+                return until(lambda: ask(prefect, "artifacts/filter", {"artifacts": {"key": {"any_": [f"dubwright-batch-{batch}{key}"]}}}), f"the artifact {key}")[0]
+
+            assert json.loads(kept("-shard")["data"])[0].items() >= {"job": "lost/en-US", "state": "failed"}.items()
+            page = tmp_path / "out" / "report-tiny.html"
+            assert page.exists() and page.as_uri() in kept("-report")["data"]
+            assert "store.missing" in kept("")["data"] and f"dubwright report {batch}" in kept("-summary")["data"]
             assert unended(database) == {}
+            spans = until(lambda: heard.named("job") and heard.spans, "the shard's spans")
+            root, stage = heard.named("job")[0], next(span for span in spans if span["name"] == "ingest")
+            assert stage["parentSpanId"] == root["spanId"] and values(root)["error"] == "store.missing" and heard.resources[0]["process.pid"] != worker.pid
+            assert set(queries.traces(database, batch).values()) == {root["traceId"]}
+            found = read(f"http://127.0.0.1:{port}/metrics") or {}
+            assert found[("dubwright_jobs_total", (("state", "failed"),))] == 1  # of a process that has ended or is about to
+            assert found[("dubwright_workers", (("pool", "cpu"), ("state", "up")))] == 2 and not [name for name, _ in found if not name.startswith("dubwright_")]
+            ended = [json.loads(line) for line in (home / "worker.log").read_text().splitlines() if '"the job is failed' in line]
+            assert ended and ended[0]["job"] == "lost/en-US" and ended[0]["trace_id"] == root["traceId"]
         finally:
             worker.send_signal(signal.SIGTERM)
             code = worker.wait(60)
