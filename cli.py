@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import cli_operate
+import cli_token
+import cli_webhooks
 from console import (
     EXIT_JOBS,
     Bars,
@@ -609,6 +611,8 @@ def worker(
 
 
 cli_operate.add(app, verb, _settings)
+cli_token.add(app, verb, _settings)
+cli_webhooks.add(app, verb, _settings)
 
 
 def main() -> None:

@@ -111,6 +111,13 @@ class DatabaseUnavailable(LedgerError):
     default_step = "Start Postgres or correct DUBWRIGHT_DATABASE_URL, then run the same command again; finished work is kept."
 
 
+class AccessError(DubwrightError):
+    """A caller who may not do this, or nobody that is known."""
+
+    default_code = "access.denied"
+    default_step = "Use a token that is valid and holds the scope; `dubwright token list` shows them."
+
+
 class DiskFull(DubwrightError):
     """No space left."""
 

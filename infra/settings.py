@@ -39,6 +39,14 @@ class Settings(BaseSettings):
     batch_hours: float = Field(10.0, gt=0, description="Hours after which a batch of a deployment that has not ended is told of.")
     notify: SecretStr = Field(SecretStr(""), description="Who is told of failed, crashed and late batches: Apprise URLs, separated by spaces.")
     image: str = Field("dubwright:0.1.0", description="Container image of Kubernetes work pools; the pool `gpu` takes it with `-gpu` at the end.")
+    api_places: str = Field("", description="Folders and s3:// prefixes that manifests sent over HTTP may name; empty is any bucket and no folder.")
+    api_rate: int = Field(600, ge=1, description="Requests a minute of one API token.")
+    api_body_mib: int = Field(8, ge=1, le=32, description="Largest body of an API request.")
+    api_link_seconds: int = Field(300, ge=10, le=86400, description="How long a signed link of the API is valid.")
+    webhook_allow: str = Field("", description="Hosts and networks that webhooks may call though they are not public, by http as well, separated by spaces.")
+    webhook_key: SecretStr = Field(SecretStr(""), description="Fernet keys that webhooks' secrets are sealed with, the newest first; empty keeps them as they are.")
+    webhook_seconds: float = Field(10.0, gt=0, description="Time limit of one sending of a webhook.")
+    webhook_hours: float = Field(24.0, gt=0, description="How long a webhook is sent again before it is given up and its endpoint disabled.")
     log: str = Field("warning", description="Log level: debug, info, warning, error.")
 
     @property
