@@ -1,5 +1,6 @@
 """Routes of batches: submit, plan, look, cancel, prioritise, hold, retry."""
 
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -33,7 +34,9 @@ def _with_manifest(scope: str, *parameters: dict[str, Any]) -> dict[str, Any]:
 async def submit_batch(request: Request) -> Response:
     """Enter a manifest. The same manifest, however often and from however many clients at once, is one batch: 201 the first time, then 200."""
     body = await request.body()
-    return await run_in_threadpool(once, request, body, lambda: _submit(request, body))
+    answer = await run_in_threadpool(once, request, body, lambda: _submit(request, body))
+    answer.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/batches/{json.loads(bytes(answer.body))['batch']}"
+    return answer
 
 
 def _submit(request: Request, body: bytes) -> Response:
@@ -41,9 +44,7 @@ def _submit(request: Request, body: bytes) -> Response:
     manifest, tree = read(body, request.headers.get("content-type", ""), state.settings)
     planner: Planner = state.planner
     created, told = planner.submit(manifest, tree)
-    answer = JSONResponse(s.Submitted(**told).model_dump(mode="json"), 201 if created else 200)
-    answer.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/batches/{told['batch']}"
-    return answer
+    return JSONResponse(s.Submitted(**told).model_dump(mode="json"), 201 if created else 200)
 
 
 @router.post("/plans", response_model=s.Planned, responses=responses(413, 422, 503), **_with_manifest("read"))

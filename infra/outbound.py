@@ -153,6 +153,8 @@ def _exchange(plain: socket.socket, place: Place, body: bytes, headers: dict[str
             connection.request("POST", target, body, {"Host": place.url.netloc, "Connection": "close", **headers})
             answer = connection.getresponse()
             answer.read(LARGEST_ANSWER)
+            if late.is_set():  # a line that was cut reads like one that ended
+                raise TimeoutError
             return Answer(answer.status, _seconds(answer.headers.get("Retry-After", "")))
     except (OSError, http.client.HTTPException, ValueError) as error:
         if late.is_set() or isinstance(error, TimeoutError):
