@@ -22,14 +22,14 @@ from standardwebhooks import Webhook
 from api.sender import Sender
 from api.webhooks import add, rotate
 from api_cases import Receiver
-from db import ledger, operations, outbox, reviews, webhooks
+from db import ledger, operations, outbox, reviews, tokens, webhooks
 from db.session import Database
-from flow_cases import ROOT
+from flow_cases import ROOT, run
 from infra import outbound
-from infra.errors import LedgerError
+from infra.errors import AccessError, LedgerError
 from infra.outbound import Allowed, OutboundError
 from infra.settings import Settings
-from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 
 SHORT = 1.5  # seconds
 
@@ -282,6 +282,52 @@ def test_two_secrets_are_valid_for_a_day_and_are_sealed_where_a_key_is_given(dat
         webhooks.test(database, made["webhook"])
         assert Sender(database, settings()).drain() == {"pending": 1} and len(receiver.got) == 2
         assert webhooks.log(database)[0]["tries"][0]["note"].startswith("webhook.key")
+
+
+def test_the_tables_go_down_and_up_on_data_and_replay_brings_messages_back(database: Database) -> None:  # noqa: F811
+    endpoint(database, "http://127.0.0.1:9/")
+    held = leased(database)
+    ledger.finish(database, held, "failed", {"code": "x.y"})
+    with database.begin() as session:
+        before = session.execute(text("SELECT string_agg(e::text, ' ' ORDER BY id) FROM events e")).scalar_one()
+    database.migrate("0004")
+    ledger.retry(database, held.batch_id)  # code of before works on
+    database.migrate()
+    with database.begin() as session:
+        assert session.execute(text("SELECT string_agg(e::text, ' ' ORDER BY id) FROM events e")).scalar_one().startswith(before)
+    number = endpoint(database, "http://127.0.0.1:9/")["webhook"]
+    operations.cancel(database, held.batch_id, "ana")
+    assert kinds(database) == ["job.cancelled", "batch.ended"]
+    assert webhooks.replay(database, number, since=datetime.now(UTC) - timedelta(hours=1)) == 2 and kinds(database)[2:] == ["job.failed", "batch.ended"]
+
+
+def test_the_verbs_of_tokens_and_webhooks(database: Database, tmp_path: Path) -> None:  # noqa: F811
+    known = {"DUBWRIGHT_DATABASE_URL": database.engine.url.render_as_string(hide_password=False), "DUBWRIGHT_WEBHOOK_ALLOW": "127.0.0.1"}
+
+    def told(*words: str, code: int = 0) -> dict[str, Any]:
+        done = run(*words, "--json", home=tmp_path, **known)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    made = told("token", "create", "cms", "--scope", "read", "--scope", "submit", "--owner", "ana")
+    assert made["scopes"] == ["read", "submit"] and tokens.caller(database, made["secret"]).owner == "ana"
+    listed = run("token", "list", home=tmp_path, **known)
+    assert "cms" in listed.stderr and made["secret"].rpartition("_")[2] not in listed.stderr
+    assert told("token", "revoke", made["token"])["revoked_at"]
+    with pytest.raises(AccessError):
+        tokens.caller(database, made["secret"])
+    for name, owner, scopes, code in (("x", "ana", ["all"], "scope"), ("x", "ana", [], "scope"), ("x", " ", ["read"], "owner")):
+        with pytest.raises(LedgerError) as wrong:
+            tokens.create(database, name, owner, scopes)
+        assert wrong.value.code == f"token.{code}"
+    assert told("webhooks", "add", "https://10.0.0.1/", code=2)["error"]["code"] == "outbound.refused"
+    with Receiver() as receiver:
+        hook = told("webhooks", "add", receiver.url, "--kind", "job.failed")
+        assert told("webhooks", "test", str(hook["webhook"]))["state"] == "delivered"
+        assert Webhook(hook["secret"]).verify(receiver.got[0][1], receiver.got[0][0])["type"] == "webhook.test"
+        ledger.finish(database, leased(database), "failed", {"code": "x.y"})
+        assert told("webhooks", "deliver", "--once")["messages"] == {"delivered": 1}
+    assert [row["state"] for row in told("webhooks", "log")["messages"]] == ["delivered", "delivered"]
 
 
 REFUSED = (
