@@ -1,5 +1,6 @@
 """Who may do what: every route names a scope, and is refused before its body is read to all who do not hold it. A route that names none is not served."""
 
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -44,18 +45,13 @@ class Limits:
         """Count a call. Raises Refusal where it is one too many."""
         self._check(self._window.hit(self._calls, "token", str(token_id)), self._calls, "token", str(token_id))
 
-    def stranger(self, address: str, *, count: bool = False) -> None:
-        """Count a refusal, or look whether there were too many. Raises Refusal where there were."""
-        if count:
-            self._window.hit(self._refusals, "address", address)
-        else:
-            self._check(self._window.test(self._refusals, "address", address), self._refusals, "address", address)
+    def refusal(self, address: str) -> None:
+        """Count a refusal; callers with a valid token are never held up by it. Raises Refusal where it is one too many."""
+        self._check(self._window.hit(self._refusals, "address", address), self._refusals, "address", address)
 
     def _check(self, fine: bool, item: RateLimitItemPerMinute, *names: str) -> None:
         if fine:
             return
-        import time
-
         seconds = max(1, round(self._window.get_window_stats(item, *names).reset_time - time.time()))
         error = AccessError(f"too many requests, {item.amount} a minute are served", code="access.busy", next_step=f"Go on in {seconds} s.")
         raise Refusal(error, 429, {"Retry-After": str(seconds)})
@@ -65,15 +61,14 @@ async def admit(request: Request, scope: str) -> None:
     """Put the caller into the request's state. Raises Refusal: 401 for nobody known, 403 without the scope, 429."""
     limits: Limits = request.app.state.limits
     address = request.client.host if request.client else ""
-    limits.stranger(address)
     kind, _, token = request.headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not token.strip():
-        limits.stranger(address, count=True)
+        limits.refusal(address)
         raise Refusal(AccessError("this needs a token", code="access.token", next_step="Send Authorization: Bearer TOKEN; `dubwright token create` makes one."), 401, {"WWW-Authenticate": REALM})
     try:
         found = await run_in_threadpool(tokens.caller, request.app.state.database, token.strip())
     except AccessError as error:
-        limits.stranger(address, count=True)
+        limits.refusal(address)
         raise Refusal(error, 401, {"WWW-Authenticate": f'{REALM}, error="invalid_token"'}) from error
     limits.call(found.token_id)
     if not found.may(scope):

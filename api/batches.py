@@ -5,12 +5,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
-from starlette.concurrency import run_in_threadpool
 
 from api import schemas as s
 from api.access import ScopedRoute, caller_of, needs
 from api.links import Links
-from api.manifests import TYPES, read
+from api.manifests import TYPES
 from api.planning import Planner
 from api.problems import responses
 from api.repeats import once
@@ -24,35 +23,37 @@ KEY = {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "
 CONTROLS = {"pause": "paused", "drain": "draining", "resume": "open"}
 
 
-def _with_manifest(scope: str, *parameters: dict[str, Any]) -> dict[str, Any]:
-    asked = needs(scope)
+def planner_of(request: Request) -> Planner:
+    """The application's planner."""
+    found: Planner = request.app.state.planner
+    return found
+
+
+def _with_manifest(*parameters: dict[str, Any]) -> dict[str, Any]:
+    asked = needs("submit")
     asked["openapi_extra"] |= {"requestBody": MANIFEST, "parameters": list(parameters)}
     return asked
 
 
-@router.post("/batches", response_model=s.Submitted, status_code=201, responses={200: {"model": s.Submitted}, **responses(409, 413, 422, 503)}, **_with_manifest("submit", KEY))
+@router.post("/batches", response_model=s.Submitted, status_code=201, responses={200: {"model": s.Submitted}, **responses(409, 413, 422, 503)}, **_with_manifest(KEY))
 async def submit_batch(request: Request) -> Response:
     """Enter a manifest. The same manifest, however often and from however many clients at once, is one batch: 201 the first time, then 200."""
-    body = await request.body()
-    answer = await run_in_threadpool(once, request, body, lambda: _submit(request, body))
+    body, kind, planner = await request.body(), request.headers.get("content-type", ""), planner_of(request)
+
+    async def submit() -> Response:
+        created, told = await planner.in_turn(lambda: planner.submit(body, kind))
+        return JSONResponse(s.Submitted(**told).model_dump(mode="json"), 201 if created else 200)
+
+    answer = await once(request, body, submit)
     answer.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/batches/{json.loads(bytes(answer.body))['batch']}"
     return answer
 
 
-def _submit(request: Request, body: bytes) -> Response:
-    state = request.app.state
-    manifest, tree = read(body, request.headers.get("content-type", ""), state.settings)
-    planner: Planner = state.planner
-    created, told = planner.submit(manifest, tree)
-    return JSONResponse(s.Submitted(**told).model_dump(mode="json"), 201 if created else 200)
-
-
-@router.post("/plans", response_model=s.Planned, responses=responses(413, 422, 503), **_with_manifest("read"))
+@router.post("/plans", response_model=s.Planned, responses=responses(413, 422, 503), **_with_manifest())
 async def plan_batch(request: Request) -> dict[str, Any]:
     """Look at a manifest: what would be made, what exists, what cannot be made and why, how long it would take and cost. Nothing is entered."""
-    body = await request.body()
-    state = request.app.state
-    return await run_in_threadpool(lambda: state.planner.plan(read(body, request.headers.get("content-type", ""), state.settings)[0]))
+    body, kind, planner = await request.body(), request.headers.get("content-type", ""), planner_of(request)
+    return await planner.in_turn(lambda: planner.plan(body, kind))
 
 
 @router.get("/batches", response_model=s.Page[s.Batch], responses=responses(422), **needs("read"))

@@ -1,11 +1,13 @@
 """From a manifest to a plan, and into the ledger. Looking at inputs takes memory and processors, so few requests do it at a time."""
 
+import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from starlette.concurrency import run_in_threadpool
+
+from api.manifests import read
 from api.problems import Refusal
 from db import listing
 from db.session import Database
@@ -14,35 +16,47 @@ from infra.artifacts import open_artifacts
 from infra.errors import SetupError, StoreError
 from infra.settings import Settings
 from tasks.costs import load_prices
-from tasks.manifest import Manifest
 from tasks.plan import Plan, Planned, plan, submit
 
+T = TypeVar("T")
 PATIENCE = 120.0  # seconds that a request waits for others that plan
 
 
 class Planner:
-    """Plans of one application: so many at once, the others wait their turn."""
+    """Plans of one application: so many at once. The others wait their turn without holding a thread, which those who only read need."""
 
     def __init__(self, database: Database, settings: Settings, at_once: int = 2) -> None:
         self.database, self.settings = database, settings
-        self._room = threading.BoundedSemaphore(at_once)
+        self._room = asyncio.Semaphore(at_once)
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        if not self._room.acquire(timeout=PATIENCE):
-            raise Refusal(SetupError("too many manifests are being looked at", code="api.busy", next_step="Send it again in a minute."), 503, {"Retry-After": "60"})
+    async def in_turn(self, call: Callable[[], T]) -> T:
+        """Call something in a thread when it is its turn. Raises Refusal where that takes too long."""
         try:
-            yield
+            await asyncio.wait_for(self._room.acquire(), PATIENCE)
+        except TimeoutError as error:
+            busy = SetupError("too many manifests are being looked at", code="api.busy", next_step="Send it again in a minute.")
+            raise Refusal(busy, 503, {"Retry-After": "60"}) from error
+        try:
+            return await run_in_threadpool(call)
         finally:
             self._room.release()
 
-    def plan(self, manifest: Manifest) -> dict[str, Any]:
-        """What a manifest would make; nothing is entered."""
-        with self._turn():
-            made = plan(manifest, self.database, self.settings)
+    def plan(self, body: bytes, content_type: str) -> dict[str, Any]:
+        """What a manifest would make; nothing is entered. Raises ManifestError with every fault."""
+        manifest, _ = read(body, content_type, self.settings)
+        made = plan(manifest, self.database, self.settings)
         counts = {state: len(made.of(state)) for state in ("made", "exists", "invalid")}
         told = {"batch": manifest.batch, "output": made.output, "counts": counts, "work_seconds": round(made.estimate, 1), "cost": self._cost(made)}
         return told | {"jobs": [_row(job) for job in made.jobs]}
+
+    def submit(self, body: bytes, content_type: str) -> tuple[bool, dict[str, Any]]:
+        """Enter a manifest, once, and order its work; whether this call entered it, and what is answered. Raises ManifestError with every fault."""
+        manifest, tree = read(body, content_type, self.settings)
+        made = plan(manifest, self.database, self.settings)
+        entered = submit(made, self.database, open_artifacts(self.settings))
+        kept = self._keep(made, tree)
+        ordered = order(self.database, entered.batch_id, self.settings, kept)
+        return entered.created, {**self._told(made, entered.batch_id, ordered), "created": entered.created, "manifest": kept}
 
     def _cost(self, made: Plan) -> dict[str, Any] | None:
         """Work at the default price of an hour, of a GPU where the pool's name says so; None without prices."""
@@ -51,16 +65,6 @@ class Planner:
             return None
         gpu = prices.default.gpu_hour if "gpu" in self.settings.pool else None
         return {"currency": prices.currency, "amount": round(made.estimate / 3600 * (prices.default.cpu_hour if gpu is None else gpu), 6)}
-
-    def submit(self, manifest: Manifest, tree: dict[str, Any]) -> tuple[bool, dict[str, Any]]:
-        """Enter a manifest, once, and order its work; whether this call entered it, and what is answered."""
-        with self._turn():
-            made = plan(manifest, self.database, self.settings)
-            artifacts = open_artifacts(self.settings)
-            entered = submit(made, self.database, artifacts)
-            kept = self._keep(made, tree)
-        ordered = order(self.database, entered.batch_id, self.settings, kept)
-        return entered.created, {**self._told(made, entered.batch_id, ordered), "created": entered.created, "manifest": kept}
 
     def _told(self, made: Plan, batch_id: int, ordered: Ordered) -> dict[str, Any]:
         counts = {state: len(made.of(state)) for state in ("made", "exists", "invalid")}

@@ -22,6 +22,7 @@ from infra.errors import (
     MediaError,
     SetupError,
     StoreError,
+    StoreUnavailable,
     classify,
 )
 
@@ -36,7 +37,7 @@ STATUS: dict[str, int] = {
 KINDS: tuple[tuple[type[DubwrightError], int], ...] = (
     (AccessError, 403), (ManifestError, 422), (InputError, 422), (MediaError, 422), (EngineError, 422), (DatabaseUnavailable, 503), (StoreError, 503), (DiskFull, 503), (SetupError, 503),
 )  # fmt: skip
-AGAIN = {409: "1", 503: "5"}  # seconds, for Retry-After
+PASSING = (DatabaseUnavailable, StoreUnavailable, DiskFull)  # what may be over in a moment
 WORDS = {404: ("request.not_found", "docs/api.md lists what there is."), 405: ("request.method", "The header Allow says which methods there are."), 413: ("request.too_large", "Split it.")}
 
 
@@ -90,7 +91,7 @@ def problem(error: DubwrightError, status: int, number: str, headers: dict[str, 
         next_step=error.next_step if status != 500 else "Send it again; if it goes on, give the operator the number under `instance`.",
         instance=f"urn:uuid:{number}", job=error.job, faults=[Fault(**fault) for fault in getattr(error, "faults", [])] or None,
     )  # fmt: skip
-    more = {"Retry-After": AGAIN[status]} if status in AGAIN and error.code not in ("job.ended", "review.closed", "webhook.disabled") else {}
+    more = {"Retry-After": "1"} if error.code == "idempotency.busy" else {"Retry-After": "5"} if isinstance(error, PASSING) else {}
     return JSONResponse(body.model_dump(mode="json", exclude_none=True), status, {**more, **(headers or {})}, TYPE)
 
 

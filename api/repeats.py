@@ -1,10 +1,12 @@
 """Requests that are sent again: under one `Idempotency-Key` a request is done once, and has one answer for a day."""
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from fastapi import Request
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 
 from api.access import caller_of
 from db import answers
@@ -29,25 +31,19 @@ def fingerprint(request: Request, body: bytes) -> str:
     return hashlib.sha256("\n".join(parts).encode(errors="surrogateescape") + b"\n" + body).hexdigest()
 
 
-def once(request: Request, body: bytes, do: Callable[[], Response]) -> Response:
+async def once(request: Request, body: bytes, do: Callable[[], Awaitable[Response]]) -> Response:
     """Do a request, or give the answer that it had. Only what succeeded is kept: a request that was refused may be mended under its key."""
     key, database, caller = key_of(request), request.app.state.database, caller_of(request)
     if not key:
-        return do()
-    before = answers.begin(database, caller.token_id, key, fingerprint(request, body))
+        return await do()
+    before = await run_in_threadpool(answers.begin, database, caller.token_id, key, fingerprint(request, body))
     if before is not None:
         return Response(before.answer, before.status, {"Idempotency-Replayed": "true"}, "application/json")
     try:
-        answer = do()
-    except BaseException:
-        _give_back(request, key)
+        answer = await do()
+    except Exception:
+        with contextlib.suppress(DubwrightError):  # what went wrong is raised; the key is free again in ten minutes anyway
+            await run_in_threadpool(answers.forget, database, caller.token_id, key)
         raise
-    answers.keep(database, caller.token_id, key, answers.Kept(answer.status_code, bytes(answer.body).decode()))
+    await run_in_threadpool(answers.keep, database, caller.token_id, key, answers.Kept(answer.status_code, bytes(answer.body).decode()))
     return answer
-
-
-def _give_back(request: Request, key: str) -> None:
-    try:
-        answers.forget(request.app.state.database, caller_of(request).token_id, key)
-    except DubwrightError:  # what went wrong is raised; the key is free again in ten minutes
-        pass

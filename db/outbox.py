@@ -38,20 +38,19 @@ def claim(database: Database, seconds: float) -> Claimed | None:
     """Take the next delivery that is due, for so many seconds; None when there is none."""
     d, w, other = e.WebhookDelivery, e.WebhookEndpoint, aliased(e.WebhookDelivery)
     under_way = select(func.count()).where(other.endpoint_id == w.id, other.claimed_until > func.now()).scalar_subquery()
+    free = select(w.id).where(w.active, w.rest_until.is_(None) | (w.rest_until <= func.now()), under_way < AT_ONCE)
     query = (
-        select(d, w)
-        .join(w, w.id == d.endpoint_id)
-        .where(d.state == "pending", d.next_at <= func.now(), d.claimed_until.is_(None) | (d.claimed_until <= func.now()))
-        .where(w.active, w.rest_until.is_(None) | (w.rest_until <= func.now()), under_way < AT_ONCE)
+        select(d)
+        .where(d.state == "pending", d.next_at <= func.now(), d.claimed_until.is_(None) | (d.claimed_until <= func.now()), d.endpoint_id.in_(free))
         .order_by(d.next_at, d.id)
         .limit(1)
         .with_for_update(skip_locked=True, of=d)
     )
     with database.begin() as session:
-        found = session.execute(query).one_or_none()
-        if found is None:
+        row = session.execute(query).scalar_one_or_none()
+        if row is None:
             return None
-        row, endpoint = found
+        endpoint = session.get_one(w, row.endpoint_id)
         row.attempts += 1
         row.claimed_until = session.execute(select(later(seconds))).scalar_one()
         secrets: tuple[str, ...] = (endpoint.secret,)

@@ -15,8 +15,8 @@ from db.workers import later
 from infra.errors import AccessError, LedgerError
 
 SCOPES = {
-    "read": "see batches, jobs, deliveries and lineage; plan",
-    "submit": "submit manifests and queue again what ended without a delivery",
+    "read": "see batches, jobs, deliveries and lineage",
+    "submit": "plan and submit manifests, and queue again what ended without a delivery",
     "operate": "cancel, prioritise, pause, drain, resume",
     "review": "see flagged takes and decide on them",
     "admin": "all of these, and webhooks",

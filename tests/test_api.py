@@ -16,6 +16,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from jsonschema import Draft202012Validator
 from sqlalchemy import text
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from api.access import PUBLIC, ScopedRoute, needs, scope_of
 from api.app import create_api
@@ -282,6 +284,16 @@ def test_every_error_has_one_shape_and_every_answer_its_headers(ana: httpx.Clien
         problem_of(answer, 503, "ledger.unavailable")
         assert "secret-word" not in answer.text and answer.headers["retry-after"]
         assert (httpx.get(f"{place}/healthz").status_code, httpx.get(f"{place}/readyz").status_code) == (200, 503)
+
+
+def test_it_can_be_mounted_as_the_review_desk_does(database: Database, known: Settings) -> None:
+    desk = Starlette(routes=[Mount("/api", app=create_api(database, known))])
+    with serving(database, known, desk) as place, client(place, database) as ana:
+        assert ana.get("/api/healthz").json()["status"] == "ok" and ana.get("/api/openapi.json").json()["servers"] == [{"url": "/api"}]
+        problem_of(ana.get("/api/v1/nothing"), 404, "request.not_found")
+        problem_of(ana.get("/api/v1/service", headers={"Authorization": ""}), 401, "access.token")
+        made = ana.post("/api/v1/batches", json=manifest("mounted", "Hi."))
+        assert ana.get(made.headers["location"]).json()["name"] == "mounted"
 
 
 @pytest.fixture(name="flagged", scope="module")
