@@ -42,16 +42,16 @@ class Places:
         """Where relative names start: the first folder; without one they are refused."""
         return str(self.folders[0]) if self.folders else "/"
 
-    def refusal(self, place: str) -> str:
-        """Why a place may not be named; nothing where it may."""
+    def refusal(self, place: str, *, file: bool = True) -> str:
+        """Why a place may not be named; nothing where it may. file: it names an object, not where objects go."""
         if place.startswith("s3://"):
-            return self._of_bucket(place)
+            return self._of_bucket(place, file)
         if place.startswith("~") or not self.folders:
             return "folders of the server cannot be named over HTTP"
         real = Path(within(self.base, place)).resolve()
         return "" if any(real.is_relative_to(folder) for folder in self.folders) else "it lies outside of the folders that may be named"
 
-    def _of_bucket(self, place: str) -> str:
+    def _of_bucket(self, place: str, file: bool) -> str:
         bucket, _, key = place.removeprefix("s3://").partition("/")
         try:
             ipaddress.ip_address(bucket)
@@ -60,7 +60,7 @@ class Places:
             pass
         if not BUCKET.fullmatch(bucket) or ".." in bucket:
             return "this is no name of a bucket"
-        if any(part in ("..", ".") for part in key.split("/")) or any(ord(c) < 32 or c in "?#\\" for c in key):
+        if (file and not key.strip("/")) or any(part in ("..", ".") for part in key.split("/")) or any(ord(c) < 32 or c in "?#\\" for c in key):
             return "this is no name of an object"
         listed = any((place.rstrip("/") + "/").startswith(prefix) for prefix in self.prefixes)
         return "" if listed or not self.prefixes else "it lies outside of the buckets that may be named"
@@ -112,7 +112,7 @@ def _storable(value: Any) -> bool:
 
 def _misplaced(manifest: Manifest, places: Places) -> Iterator[dict[str, str]]:
     fix = "name it as s3://bucket/key" + (f", or under {' or '.join(map(str, places.folders))}" if places.folders else "")
-    if why := places.refusal(manifest.output):
+    if why := places.refusal(manifest.output, file=False):
         yield {"row": "manifest", "field": "output", "problem": why, "fix": fix}
     known: dict[str, str] = {}
     for number, row in enumerate(manifest.jobs, 1):

@@ -44,7 +44,8 @@ def known_fixture(home: Path) -> Settings:
     place = home / "media"
     place.mkdir()
     (place / "face.jpg").write_bytes(HOPPER.read_bytes())
-    return Settings(home=home, api_places=str(place), api_rate=100_000, webhook_allow="127.0.0.0/8")  # type: ignore[call-arg]
+    (home / "prices.yaml").write_text("currency: EUR\ndefault: {cpu_hour: 3600}\n")
+    return Settings(home=home, api_places=str(place), api_rate=100_000, webhook_allow="127.0.0.0/8", prices=home / "prices.yaml")  # type: ignore[call-arg]
 
 
 @pytest.fixture(name="database", scope="module")
@@ -133,7 +134,8 @@ def test_a_plan_enters_nothing_and_a_submission_says_what_is_next(ana: httpx.Cli
     asked = manifest("planned", "Hello to you.", "x")
     asked["jobs"][1]["portrait"] = "gone.jpg"
     told = ana.post("/v1/plans", json=asked).json()
-    assert told["counts"] == {"made": 1, "exists": 0, "invalid": 1} and told["work_seconds"] > 0 and told["cost"] is None
+    assert told["counts"] == {"made": 1, "exists": 0, "invalid": 1} and told["work_seconds"] > 0
+    assert told["cost"]["currency"] == "EUR" and told["cost"]["amount"] == pytest.approx(told["work_seconds"], abs=0.1)  # a unit for a second
     assert told["jobs"][1]["error"]["code"] == "store.missing" and ana.get("/v1/batches", params={"name": "planned"}).json() == {"items": [], "next": None}
     import yaml
 
@@ -152,7 +154,7 @@ def test_a_plan_enters_nothing_and_a_submission_says_what_is_next(ana: httpx.Cli
 REFUSED_PLACES = (
     ("portrait", "/etc/passwd"), ("portrait", "../../../etc/passwd"), ("portrait", "~/x.png"), ("portrait", "link.jpg"), ("portrait", "file:///etc/passwd"),
     ("portrait", "http://169.254.169.254/latest"), ("portrait", "s3://169.254.169.254/latest"), ("portrait", "s3://../x"), ("portrait", "s3://b/../../x.png"),
-    ("portrait", "s3://user@host:80/x.png"), ("portrait", "s3:///x"), ("script", "/proc/self/environ"), ("audio", "s3://b?x=/y.wav"), ("output", "/tmp"), ("output", "s3://"),
+    ("portrait", "s3://user@host:80/x.png"), ("portrait", "s3:///x"), ("portrait", "s3://bucket"), ("portrait", "s3://bucket/"), ("script", "/proc/self/environ"), ("audio", "s3://b?x=/y.wav"), ("output", "/tmp"), ("output", "s3://"),
     ("output", "http://169.254.169.254/"), ("portrait", "S3://b/x"), ("transcript", "/etc/hosts.txt"),
 )  # fmt: skip
 
