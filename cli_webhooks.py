@@ -82,8 +82,9 @@ def test(webhook: Number, as_json: Json = False) -> None:
 
     voice, known = Voice(as_json), _settings()
     database = _database(known)
-    message = webhooks.test(database, webhook)["message"]
-    Sender(database, known).drain()
+    made = webhooks.test(database, webhook)
+    message = made["message"]
+    Sender(database, known).one(made["delivery"])
     row = next(row for row in webhooks.log(database, webhook) if row["message"] == message)
     voice.result(row)
     said = row["tries"][-1] if row["tries"] else {"status": None, "note": "another sender is at it, or the endpoint rests after a failure"}

@@ -58,9 +58,9 @@ class Sender:
             ended[state] = ended.get(state, 0) + 1
         return ended
 
-    def one(self) -> str | None:
-        """Send one delivery that is due; its state after it, None where none is due. Raises LedgerError where the ledger does not answer."""
-        sent = outbox.claim(self.database, 2 * self.settings.webhook_seconds + SLACK)
+    def one(self, only: int | None = None) -> str | None:
+        """Send one delivery that is due, or a certain one; its state after it, None where none is due. Raises LedgerError where the ledger does not answer."""
+        sent = outbox.claim(self.database, 2 * self.settings.webhook_seconds + SLACK, only)
         return None if sent is None else self._send(sent)
 
     def _work(self) -> None:

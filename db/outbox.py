@@ -34,8 +34,8 @@ class Claimed:
     body: dict[str, Any]
 
 
-def claim(database: Database, seconds: float) -> Claimed | None:
-    """Take the next delivery that is due, for so many seconds; None when there is none."""
+def claim(database: Database, seconds: float, only: int | None = None) -> Claimed | None:
+    """Take the next delivery that is due, or one alone if it is, for so many seconds; None when there is none."""
     d, w, other = e.WebhookDelivery, e.WebhookEndpoint, aliased(e.WebhookDelivery)
     under_way = select(func.count()).where(other.endpoint_id == w.id, other.claimed_until > func.now()).scalar_subquery()
     free = select(w.id).where(w.active, w.rest_until.is_(None) | (w.rest_until <= func.now()), under_way < AT_ONCE)
@@ -46,6 +46,7 @@ def claim(database: Database, seconds: float) -> Claimed | None:
         .limit(1)
         .with_for_update(skip_locked=True, of=d)
     )
+    query = query if only is None else query.where(d.id == only)
     with database.begin() as session:
         row = session.execute(query).scalar_one_or_none()
         if row is None:
