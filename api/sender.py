@@ -26,7 +26,7 @@ SLACK = 15.0  # seconds that a look-up and the record may take beside the call i
 
 
 class Sender:
-    """Sends what is due, in threads of its own (`start`, `stop`) or until nothing is (`drain`)."""
+    """Sends what is due, in threads of its own (`start` and `stop`, or as a context) or until nothing is (`drain`)."""
 
     def __init__(self, database: Database, settings: Settings, threads: int = 4) -> None:
         self.database, self.settings = database, settings
@@ -45,6 +45,12 @@ class Sender:
         self._end.set()
         for thread in self._threads:
             thread.join()
+
+    def __enter__(self) -> "Sender":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def wait(self) -> None:
         """Until somebody stops it."""

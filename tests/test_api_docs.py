@@ -76,9 +76,8 @@ def test_the_examples_of_the_documents_are_what_happens(known: Settings, tmp_pat
     database = open_database(known)
     found = list(EXAMPLE.finditer((ROOT / "docs" / "api.md").read_text()))
     assert len(found) >= 8
-    with serving(database, known) as place, client(place, database) as ana, Receiver() as receiver:
+    with serving(database, known) as place, client(place, database) as ana, Receiver() as receiver, Sender(database, known):
         hook = ana.post("/v1/webhooks", json={"url": receiver.url}).json()
-        sender = Sender(database, known).start()
         for example in found:
             method, path = example["line"].split()
             headers = dict(line.split(": ", 1) for line in example["headers"].splitlines())
@@ -99,7 +98,6 @@ def test_the_examples_of_the_documents_are_what_happens(known: Settings, tmp_pat
         deadline = time.monotonic() + 30
         while "batch.ended" not in (told := {Webhook(hook["secret"]).verify(body, headers)["type"]: json.loads(body)["data"] for headers, body in receiver.got}) and time.monotonic() < deadline:
             time.sleep(0.2)
-        sender.stop()
         assert told["job.delivered"]["sha256"] == sha256_of(videos[0]) and told["batch.ended"]["jobs"] == {"delivered": 1}
         assert ana.get(f"/v1/lineage/{sha256_of(videos[0])}").json()["takes"][0]["delivered"] == told["job.delivered"]["url"]
     database.close()
