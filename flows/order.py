@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 
 from db import workers
+from db.operations import control_of
 from db.session import Database
 from infra.errors import SetupError
 from infra.settings import Settings
@@ -24,8 +25,7 @@ def order(database: Database, batch_id: int, settings: Settings, manifest: str =
     manifest: a place from where `dubwright run` can read it. A pool that is missing, or a server that does not answer, is told and loses nothing.
     """
     if not workers.waiting(database, batch_id):
-        busy = workers.working(database, batch_id) > 0
-        return Ordered(busy, "", "It is being worked on." if busy else "Nothing waits: look at the batch's jobs.")
+        return _not_now(database, batch_id)
     run = f"dubwright run {manifest}" if manifest else "dubwright run of its manifest"
     if not os.environ.get("PREFECT_API_URL"):
         return Ordered(False, "", f"No work pool is set up: it waits until an operator runs `{run}`.")
@@ -36,6 +36,13 @@ def order(database: Database, batch_id: int, settings: Settings, manifest: str =
         return _send(database, batch_id, settings)
     except SetupError as error:
         return Ordered(False, "", f"It waits: {error.message}. {error.next_step} Then send it again, or run `{run}`.")
+
+
+def _not_now(database: Database, batch_id: int) -> Ordered:
+    control = control_of(database, batch_id)
+    if workers.working(database, batch_id):
+        return Ordered(True, "", "It is being worked on.")
+    return Ordered(False, "", "Nothing waits: look at the batch's jobs." if control == "open" else f"It is {control}: resume it, or all batches.")
 
 
 def _send(database: Database, batch_id: int, settings: Settings) -> Ordered:

@@ -351,7 +351,10 @@ def test_operators_and_reviewers_act_in_the_name_of_their_token(address: str, da
     with client(address, database, "operate", "read", owner="olga") as olga, client(address, database, "review", owner="rene") as rene, client(address, database, "submit") as sub:
         assert olga.put(f"/v1/batches/{batch}/priority", json={"priority": 5}).json() == {"batch": batch, "priority": 5, "was": 0}
         assert [olga.post(f"/v1/batches/{batch}/{word}").json()["control"] for word in ("pause", "drain", "resume")] == ["paused", "draining", "open"]
-        assert [olga.post(f"/v1/service/{word}").json()["control"] for word in ("pause", "resume")] == ["paused", "open"]
+        assert olga.post("/v1/service/pause").json()["control"] == "paused"
+        held = sub.post(f"/v1/batches/{batch}/retry", json={"states": ["cancelled"]}).json()
+        assert (held["queued_again"], held["started"]) == (0, False) and "It is paused" in held["next_step"]
+        assert olga.post("/v1/service/resume").json()["control"] == "open"
         queued = olga.get("/v1/jobs", params={"batch": batch, "state": "queued"}).json()["items"]
         assert olga.post(f"/v1/jobs/{queued[0]['job']}/cancel").json()["cancelled"] == ["title-3/es-ES"]
         problem_of(olga.post(f"/v1/jobs/{queued[0]['job']}/cancel"), 409, "job.ended")
