@@ -15,6 +15,8 @@ import typer
 
 import cli_observe
 import cli_operate
+import cli_token
+import cli_webhooks
 from console import (
     EXIT_JOBS,
     Bars,
@@ -564,6 +566,8 @@ def worker(
 
 cli_operate.add(app, verb, _settings)
 cli_observe.add(app, verb, _settings)
+cli_token.add(app, verb, _settings)
+cli_webhooks.add(app, verb, _settings)
 
 
 def main() -> None:

@@ -285,3 +285,6 @@ class Event(Base):
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     kind: Mapped[str]
     detail: Mapped[dict[str, Any]]
+
+
+from db import tables_events  # noqa: E402, F401 (its tables belong to the same metadata)

@@ -118,6 +118,13 @@ class ConductorUnavailable(DubwrightError):
     default_step = "Start the Prefect server or correct PREFECT_API_URL, then run the same command again; finished work is kept."
 
 
+class AccessError(DubwrightError):
+    """A caller who may not do this, or nobody that is known."""
+
+    default_code = "access.denied"
+    default_step = "Use a token that is valid and holds the scope; `dubwright token list` shows them."
+
+
 class DiskFull(DubwrightError):
     """No space left."""
 

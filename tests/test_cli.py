@@ -10,7 +10,8 @@ import pytest
 from flow_cases import ROOT, new_home, run, write_manifest
 
 VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
-         "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker", "metrics")  # fmt: skip
+         "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker", "metrics",
+         "token", "webhooks")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")

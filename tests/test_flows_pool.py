@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from flow_cases import new_home, run, videos, write_manifest
+from flow_cases import ROOT, new_home, run, videos, write_manifest
 from flows.conductor import QUIET
 
 PREFECT = [sys.executable, "-m", "prefect"]
@@ -95,3 +95,35 @@ def test_a_pool_without_a_server_is_told(tmp_path: Path, home: Path) -> None:
     assert done.returncode == 4 and json.loads(done.stdout)["error"]["code"] == "setup.prefect"
     gone = run("run", str(path), "--pool", "cpu", "--json", home=home, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert gone.returncode == 4 and json.loads(gone.stdout)["error"]["code"] == "setup.prefect"
+
+
+ORDERED = """
+import json, sys
+from db import ledger
+from db.ledger import JobSpec
+from db.session import open_database
+from flows.order import order
+from infra.settings import get_settings
+settings = get_settings()
+database = open_database(settings)
+batch = ledger.submit(database, "ordered", "ordered", "out", [JobSpec(f"k{n}", f"t{n}", "en-US", "avct", "compact", {"estimate": 1.0}) for n in range(3)]).batch_id
+print(json.dumps([vars(order(database, batch, settings, "kept.json")) for _ in range(int(sys.argv[1]))]))
+"""
+
+
+def test_a_batch_that_is_ordered_goes_to_the_pool_once_and_without_one_waits(home: Path) -> None:
+    def order(times: int, environment: dict[str, str]) -> list[dict[str, object]]:
+        done = subprocess.run([sys.executable, "-c", ORDERED, str(times)], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+    with served(home) as clients:
+        there = known(home, clients)
+        alone = order(1, {name: value for name, value in there.items() if name != "PREFECT_API_URL"})[0]
+        assert not alone["started"] and "dubwright run kept.json" in str(alone["next_step"])
+        missing = order(1, there)[0]
+        assert not missing["started"] and "no work pool 'cpu'" in str(missing["next_step"]) and "dubwright deploy" in str(missing["next_step"])
+        subprocess.run([*PREFECT, "work-pool", "create", "cpu", "--type", "process"], env=there, check=True, capture_output=True, timeout=PATIENCE)
+        assert [(told["started"], told["pool"]) for told in order(2, there)] == [(True, "cpu")] * 2
+        listed = subprocess.run([*PREFECT, "flow-run", "ls", "--output", "json"], env=there, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        assert len(json.loads(listed.stdout)) == 1
