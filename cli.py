@@ -188,8 +188,8 @@ def status(batch: Annotated[str, typer.Argument(help="Number or name; the newest
 
     database = open_database(settings)
     from db import operations
+    from db.prices import costs_of, costs_words
     from db.reviews import agreed_words, agreement
-    from tasks.costs import costs_of, costs_words
 
     if not batch:
         rows, people, live = queries.batches(database), agreement(database), operations.live(database)

@@ -111,6 +111,18 @@ class DatabaseUnavailable(LedgerError):
     default_step = "Start Postgres or correct DUBWRIGHT_DATABASE_URL, then run the same command again; finished work is kept."
 
 
+class AccountError(DubwrightError):
+    """An account, role or password that cannot be."""
+
+    default_code = "account.invalid"
+
+
+class DeskError(DubwrightError):
+    """The review desk cannot do what it is asked to do now."""
+
+    default_code = "desk.refused"
+
+
 class DiskFull(DubwrightError):
     """No space left."""
 
