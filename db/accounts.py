@@ -137,16 +137,27 @@ def check(database: Database, name: str, password: str) -> Person | None:
         return _person(row)
 
 
-def of_subject(database: Database, subject: str, name: str, role: str) -> Person | None:
-    """The account of somebody whom the identity provider vouches for, made with `role` on the first visit; None for a disabled one, or without a role."""
+def of_subject(database: Database, issuer: str, subject: str, name: str, email: str, role: str) -> Person | None:
+    """The account of somebody whom an identity provider vouches for; None for a disabled one and where nobody let them in.
+
+    email: one that the provider has verified, else empty: an admin may have added an account for it (`invited`). role: of an account that is
+    made on the first visit; empty makes none.
+    """
     with database.begin() as session:
-        row = session.execute(select(d.Account).where(d.Account.subject == subject)).scalar_one_or_none()
+        known = select(d.Account).where(d.Account.subject.in_([f"{issuer}|{subject}", *([invited(issuer, email)] if email else [])]))
+        row = session.execute(known.order_by(d.Account.id).with_for_update()).scalars().first()
         if row is not None:
+            row.subject = f"{issuer}|{subject}"
             return None if row.disabled_at else _person(row)
         taken = session.execute(select(d.Account.id).where(d.Account.name == name.lower())).first()
     if not role:
         return None
-    return add(database, f"{name.lower()}-{hashed(subject)[:6]}" if taken else name, role, by="OpenID Connect", subject=subject)
+    return add(database, f"{name}-{hashed(subject)[:6]}" if taken else name, role, by="OpenID Connect", subject=f"{issuer}|{subject}")
+
+
+def invited(issuer: str, email: str) -> str:
+    """The subject of an account that waits for whoever an issuer knows by an address."""
+    return f"{issuer}|email:{email.strip().lower()}"
 
 
 def _person(row: d.Account) -> Person:

@@ -236,3 +236,9 @@ def views(database: Database, person: Person) -> list[tuple[str, Filters]]:
     with database.begin() as session:
         rows = session.execute(select(d.SavedView.name, d.SavedView.query).where(d.SavedView.account_id == person.id).order_by(d.SavedView.name))
         return [(name, Filters(**{key: str(value) for key, value in query.items() if key in Filters.__annotations__})) for name, query in rows]
+
+
+def jobs_of(database: Database, take_ids: list[int]) -> list[int]:
+    """The jobs of takes."""
+    with database.begin() as session:
+        return list(session.execute(select(t.Take.job_id).where(t.Take.id.in_(take_ids)).distinct()).scalars())

@@ -126,6 +126,14 @@ def row_of(row: t.Review) -> dict[str, Any]:
     return {"review": row.id, "take": row.take_id, "at": row.at.isoformat(), **told}
 
 
+def queued(database: Database) -> dict[int, dict[str, Any]]:
+    """Jobs that wait since a person decided on them: `batch` and `name`, by job."""
+    reviewed = select(t.Review.id).join(t.Take, t.Take.id == t.Review.take_id).where(t.Take.job_id == t.Job.id, t.Review.decision != "reject").exists()
+    query = select(t.Job.id, t.Job.batch_id, t.Job.title, t.Job.locale).where(t.Job.state == "queued", reviewed).order_by(t.Job.batch_id, t.Job.position)
+    with database.begin() as session:
+        return {job: {"batch": batch, "name": f"{title}/{locale}"} for job, batch, title, locale in session.execute(query)}
+
+
 def asked_of(database: Database, job_id: int) -> dict[str, Any]:
     """What the newest wish for another take of a job wants changed, with the review's number; what an earlier one changed in the words stays."""
     found: dict[str, Any] = {}

@@ -39,6 +39,13 @@ class Settings(BaseSettings):
     batch_hours: float = Field(10.0, gt=0, description="Hours after which a batch of a deployment that has not ended is told of.")
     notify: SecretStr = Field(SecretStr(""), description="Who is told of failed, crashed and late batches: Apprise URLs, separated by spaces.")
     image: str = Field("dubwright:0.1.0", description="Container image of Kubernetes work pools; the pool `gpu` takes it with `-gpu` at the end.")
+    desk_host: str = Field("127.0.0.1", description="Address that `dubwright serve` listens at.")
+    desk_port: int = Field(8765, ge=0, le=65535, description="Port of that; 0 is any free one.")
+    desk_url: str = Field("", description="The desk's own address as readers see it, such as https://desk.example.com; empty is as they ask for it.")
+    oidc_issuer: str = Field("", description="Issuer of OpenID Connect that people sign in by; empty is none.")
+    oidc_client_id: str = Field("", description="The desk's name at the issuer.")
+    oidc_client_secret: SecretStr = Field(SecretStr(""), description="The desk's secret there; empty for a public client.")
+    oidc_role: str = Field("", description="Role of somebody who signs in by it for the first time; empty lets in only whom an admin added by `accounts add --openid`.")
     log: str = Field("warning", description="Log level: debug, info, warning, error.")
 
     @property

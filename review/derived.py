@@ -1,0 +1,138 @@
+"""What a page shows of an artifact beside its bytes: pictures of moments, the sound's shape, cues, boxes about faces. Made once, kept as small files."""
+
+import io
+import json
+import os
+import threading
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infra.artifacts import Artifacts
+from infra.errors import DubwrightError
+from infra.media import decoded, open_media
+
+PEAKS, THUMB = 600, 240  # columns of the sound's shape; pixels of a moment's picture, wide
+MOST_BOXES = 4000
+FACE = np.dtype(  # a record of tasks/dubbing/tracks.py's file, format DWTRACK1
+    [("frame", "<u4"), ("track", "<u4"), ("square", "<f4", 3), ("yaw", "<f4"), ("passes", "u1"), ("spare", "u1", 3), ("landmarks", "<i2", (478, 2))]
+)
+
+
+class Derived:
+    """Small files under the cache, by the hash of what they are made of. What cannot be made is None and tried again next time."""
+
+    def __init__(self, artifacts: Artifacts) -> None:
+        self.artifacts, self.folder, self.making = artifacts, artifacts.cache / "desk", threading.Lock()
+
+    def moment(self, sha256: str, at: float) -> bytes | None:
+        """A video's picture at a second, as JPEG."""
+        return self._kept(sha256, f"{round(at * 1000)}.jpg", lambda path: picture_at(path, at))
+
+    def sound(self, sha256: str) -> list[int]:
+        """The loudest of each of PEAKS equal parts of a video's sound, 0 to 100; empty without sound."""
+        made = self._kept(sha256, "peaks.json", lambda path: json.dumps(peaks(path)).encode())
+        return json.loads(made) if made else []
+
+    def cues(self, sha256: str) -> list[dict[str, Any]]:
+        """`start`, `end` (seconds), `text` and `speaker` of what a speech artifact says."""
+        made = self._kept(sha256, "cues.json", lambda path: json.dumps(cues_of(path)).encode())
+        return json.loads(made) if made else []
+
+    def boxes(self, sha256: str, kind: str) -> list[list[float]]:
+        """[seconds, track, left, top, right, bottom] of faces, by a re-dub's tracks or a portrait's landmarks, in pixels."""
+        made = self._kept(sha256, "boxes.json", lambda path: json.dumps(boxes_of(path, kind)).encode())
+        return json.loads(made) if made else []
+
+    def _kept(self, sha256: str, name: str, make: Callable[[Path], bytes]) -> bytes | None:
+        place = self.folder / sha256[:2] / f"{sha256}-{name}"
+        try:
+            return place.read_bytes()
+        except OSError:
+            pass
+        with self.making:  # one at a time: a page asks for several, and decoding takes all the processor there is
+            if place.exists():
+                return place.read_bytes()
+            try:
+                made = make(self.artifacts.path(sha256))
+                place.parent.mkdir(parents=True, exist_ok=True)
+                fresh = place.with_name(f".incoming-{os.getpid()}-{place.name}")
+                fresh.write_bytes(made)
+                fresh.replace(place)
+            except (DubwrightError, OSError, ValueError, KeyError, zipfile.BadZipFile):
+                return None
+            return made
+
+
+def picture_at(path: Path, at: float) -> bytes:
+    """The picture that is shown at a second, or the last one, THUMB pixels wide. Raises MediaError, ValueError."""
+    with open_media(path) as media:
+        stream = media.streams.video[0]
+        media.seek(max(0, int(at * 1e6)), backward=True)
+        shown = None
+        for frame in decoded(media, stream):
+            if shown is not None and frame.time is not None and frame.time > at:
+                break
+            shown = frame
+        if shown is None:
+            raise ValueError("no picture")
+        high = max(2, round(shown.height * THUMB / shown.width) // 2 * 2)
+        out = io.BytesIO()
+        shown.reformat(width=THUMB, height=high).to_image().save(out, "JPEG", quality=80)
+        return out.getvalue()
+
+
+def peaks(path: Path) -> list[int]:
+    """The loudest of each of PEAKS equal parts of the first sound stream, 0 to 100. Streams: hours take no more memory than seconds."""
+    with open_media(path) as media:
+        if not media.streams.audio:
+            return []
+        stream = media.streams.audio[0]
+        length = max(float(media.duration or 0) / 1e6, 0.04)
+        found = np.zeros(PEAKS, np.float64)
+        for frame in decoded(media, stream):
+            loud = np.abs(frame.to_ndarray().astype(np.float64))
+            scale = np.iinfo(frame.to_ndarray().dtype).max if np.issubdtype(frame.to_ndarray().dtype, np.integer) else 1.0
+            place = min(PEAKS - 1, int((frame.time or 0.0) / length * PEAKS))
+            found[place] = max(found[place], float(loud.max(initial=0)) / scale)
+    if found.max() <= 0:
+        return []
+    heard = np.flatnonzero(found)
+    filled = np.interp(np.arange(PEAKS), heard, found[heard])
+    return [round(100 * float(value)) for value in filled / filled.max()]
+
+
+def cues_of(path: Path) -> list[dict[str, Any]]:
+    """The cues of a speech artifact (tasks/values.py, `save_speech`)."""
+    return [{name: cue[name] for name in ("start", "end", "text", "speaker") if name in cue} for cue in _told(path)["cues"]]
+
+
+def _told(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive, archive.open("told.npy") as file:
+        found: dict[str, Any] = json.loads(np.lib.format.read_array(file, allow_pickle=False).tobytes())
+        return found
+
+
+def boxes_of(path: Path, kind: str) -> list[list[float]]:
+    """Boxes of a track file, thinned to MOST_BOXES, or the one of a portrait's landmarks. Raises ValueError for other files."""
+    if kind == "faces.npz":
+        with zipfile.ZipFile(path) as archive, archive.open("landmarks.npy") as file:
+            marks = np.lib.format.read_array(file, allow_pickle=False)[:, :2]
+        return [[0.0, 0, *(round(float(v), 1) for v in (*marks.min(0), *marks.max(0)))]]
+    with path.open("rb") as file:
+        head = file.read(64)
+    if head[:8] != b"DWTRACK1":
+        raise ValueError("no track file")
+    pictures, faces = (int(n) for n in np.frombuffer(head[8:24], "<u8"))
+    if not faces:
+        return []
+    rows = np.memmap(path, FACE, "r", 64, (faces,))
+    times = np.memmap(path, np.dtype([("time", "<f8"), ("faces", "<u8")]), "r", 64 + faces * FACE.itemsize, (pictures,))
+    told = []
+    for row in rows[:: max(1, -(-faces // MOST_BOXES))]:
+        x, y, half = (float(v) / part for v, part in zip(row["square"], (1, 1, 2), strict=True))
+        told.append([round(float(times[int(row["frame"])]["time"]), 3), int(row["track"]), round(x - half, 1), round(y - half, 1), round(x + half, 1), round(y + half, 1)])
+    return told
