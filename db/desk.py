@@ -123,8 +123,8 @@ class Facets:
                 name: [(value, value, count) for value, count in session.execute(select(column, func.count()).group_by(column).order_by(func.count().desc()).limit(200)).tuples() if value]
                 for name, column in (("locale", row.locale), ("engine", row.engine), ("speaker", row.speaker))
             }
-            kind = func.unnest(row.kinds).column_valued("kind")
-            kinds = session.execute(select(kind, func.count()).select_from(row).group_by(kind).order_by(func.count().desc())).tuples()
+            each = select(func.unnest(row.kinds).label("kind")).subquery()
+            kinds = session.execute(select(each.c.kind, func.count()).group_by(each.c.kind).order_by(func.count().desc())).tuples()
             found["kind"] = [(value, KINDS.get(value, value), count) for value, count in kinds]
             of_batch = select(row.batch_id, func.count().label("count")).group_by(row.batch_id).order_by(row.batch_id.desc()).limit(200).subquery()
             batches = session.execute(select(t.Batch.id, t.Batch.name, of_batch.c.count).join(of_batch, of_batch.c.batch_id == t.Batch.id).order_by(t.Batch.id.desc()))

@@ -6,7 +6,7 @@ token. A page that is asked for without a session leads to the sign-in; everythi
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 from urllib.parse import quote, urlsplit
 
@@ -117,9 +117,19 @@ def _declared(dependant: Dependant) -> Iterator[str]:
         yield from _declared(inner)
 
 
+def flat(routes: Iterable[Any]) -> Iterator[Any]:
+    """Routes, those of routers that an app took in among them (from FastAPI 0.140 on they stay in theirs)."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is None:
+            yield route
+        else:
+            yield from flat(inner.routes)
+
+
 def all_guarded(app: FastAPI, mounts: tuple[str, ...]) -> None:
     """Raises ValueError for a route that does not declare once who may use it, and for a mounted app that is not named."""
-    for route in app.routes:
+    for route in flat(app.routes):
         if isinstance(route, APIRoute):
             if len(roles_of(route)) != 1:
                 raise ValueError(f"{route.path} does not declare who may use it")
