@@ -13,6 +13,7 @@ from review.access import Reviewer
 from review.take import ENGINES
 
 router = APIRouter()
+MOST_STARTS = {"portrait": 20, "video": 2}  # a video has three references at most
 LONGEST = 3600.0  # seconds; whoever took longer was somewhere else
 Words = Annotated[str, Form(max_length=2000)]
 
@@ -84,8 +85,8 @@ def changes_of(told: dict[str, Any], engine: str, start: str, emphasis: str, voi
             raise _bad(f"no engine {engine[:20]!r} renders this job")
         found["engine"] = engine
     if start:
-        if not start.isdigit() or int(start) > 20:
-            raise _bad("an anchor or reference is a number from 0 to 20")
+        if not start.isdigit() or int(start) > MOST_STARTS["video" if "video" in inputs else "portrait"]:
+            raise _bad("an anchor is a number from 0 to 20, a reference one from 0 to 2")
         found["start"] = int(start)
     if emphasis:
         try:

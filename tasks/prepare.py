@@ -1,9 +1,10 @@
 """Speech and portrait of a job, made or fetched: what motion and render stand on."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from infra.version import source_hash
-from models.types import Portrait
+from models.types import Cue, Portrait
 from tasks.scripts import from_text, read_script
 from tasks.speech import SpeechTrack
 from tasks.stages import Work, keep
@@ -21,6 +22,8 @@ def speech(work: Work) -> None:
         "locale": work.lease.locale,
         "voice": spec["voice"],
     }
+    if work.wish.get("cues"):
+        asks["cues"] = work.wish["cues"]
     if "video" in work.inputs:
         asks["length"] = spec["dubbing"]["length"]
     sources = work.sources("script", "audio", "transcript", "video")
@@ -51,8 +54,13 @@ def spoken(work: Work) -> SpeechTrack:
         if "transcript" in work.inputs:
             words = " ".join(cue.text for cue in read_script(work.inputs["transcript"]))
         return from_recording(work.inputs["audio"], words, locale, spec["voice"])
-    cues = read_script(work.inputs["script"]) if "script" in work.inputs else from_text(spec["text"])
+    cues = reworded(read_script(work.inputs["script"]), work.wish.get("cues", {})) if "script" in work.inputs else from_text(spec["text"])
     return synthesise(cues, locale, spec["voice"])
+
+
+def reworded(cues: tuple[Cue, ...], texts: Mapping[str, str]) -> tuple[Cue, ...]:
+    """Cues with other words where a reviewer gave some, by their place from 0; times and speakers stay."""
+    return tuple(replace(cue, text=texts.get(str(place), cue.text)) for place, cue in enumerate(cues))
 
 
 def faces(work: Work) -> None:
