@@ -28,9 +28,15 @@ class Derived:
     def __init__(self, artifacts: Artifacts) -> None:
         self.artifacts, self.folder, self.making = artifacts, artifacts.cache / "desk", threading.Lock()
 
-    def moment(self, sha256: str, at: float) -> bytes | None:
-        """A video's picture at a second, as JPEG."""
-        return self._kept(sha256, f"{round(at * 1000)}.jpg", lambda path: picture_at(path, at))
+    def moment(self, sha256: str, at: float, about: list[int] | None = None) -> bytes | None:
+        """A video's picture at a second, as JPEG; of what is about a face (left, top, right, bottom in pixels), where one is given."""
+        name = "".join(f"-{edge}" for edge in about or [])
+        return self._kept(sha256, f"{round(at * 1000)}{name}.jpg", lambda path: picture_at(path, at, about))
+
+    def face_at(self, sha256: str, kind: str, at: float) -> list[int] | None:
+        """The face nearest to a second (`boxes`), or None."""
+        known = self.boxes(sha256, kind)
+        return [round(edge) for edge in min(known, key=lambda box: abs(box[0] - at))[2:]] if known else None
 
     def sound(self, sha256: str) -> list[int]:
         """The loudest of each of PEAKS equal parts of a video's sound, 0 to 100; empty without sound."""
@@ -67,8 +73,8 @@ class Derived:
             return made
 
 
-def picture_at(path: Path, at: float) -> bytes:
-    """The picture that is shown at a second, or the last one, THUMB pixels wide. Raises MediaError, ValueError."""
+def picture_at(path: Path, at: float, about: list[int] | None = None) -> bytes:
+    """The picture that is shown at a second, or the last one, THUMB pixels wide; cut to what is about a face. Raises MediaError, ValueError."""
     with open_media(path) as media:
         stream = media.streams.video[0]
         media.seek(max(0, int(at * 1e6)), backward=True)
@@ -79,10 +85,20 @@ def picture_at(path: Path, at: float) -> bytes:
             shown = frame
         if shown is None:
             raise ValueError("no picture")
-        high = max(2, round(shown.height * THUMB / shown.width) // 2 * 2)
-        out = io.BytesIO()
-        shown.reformat(width=THUMB, height=high).to_image().save(out, "JPEG", quality=80)
+        picture, out = shown.to_image(), io.BytesIO()
+        if about:
+            picture = picture.crop(_around(about, *picture.size))
+        picture.resize((THUMB, max(1, round(picture.height * THUMB / picture.width)))).save(out, "JPEG", quality=80)
         return out.getvalue()
+
+
+def _around(face: list[int], wide: int, high: int) -> tuple[int, int, int, int]:
+    """Four by three about a face, half as much again on each side, within the picture."""
+    left, top, right, bottom = face
+    half = min(max(right - left, bottom - top) * 0.8, high / 2, wide * 3 / 8)
+    x, y = (left + right) / 2, (top + bottom) / 2
+    x, y = min(max(x, half * 4 / 3), wide - half * 4 / 3), min(max(y, half), high - half)
+    return round(x - half * 4 / 3), round(y - half), round(x + half * 4 / 3), round(y + half)
 
 
 def peaks(path: Path) -> list[int]:
@@ -92,16 +108,16 @@ def peaks(path: Path) -> list[int]:
             return []
         stream = media.streams.audio[0]
         length = max(float(media.duration or 0) / 1e6, 0.04)
-        found = np.zeros(PEAKS, np.float64)
+        found, seen = np.zeros(PEAKS), np.zeros(PEAKS, bool)
         for frame in decoded(media, stream):
             loud = np.abs(frame.to_ndarray().astype(np.float64))
             scale = np.iinfo(frame.to_ndarray().dtype).max if np.issubdtype(frame.to_ndarray().dtype, np.integer) else 1.0
             place = min(PEAKS - 1, int((frame.time or 0.0) / length * PEAKS))
+            seen[place] = True
             found[place] = max(found[place], float(loud.max(initial=0)) / scale)
     if found.max() <= 0:
         return []
-    heard = np.flatnonzero(found)
-    filled = np.interp(np.arange(PEAKS), heard, found[heard])
+    filled = np.interp(np.arange(PEAKS), np.flatnonzero(seen), found[seen])  # a short sound has fewer pieces than columns
     return [round(100 * float(value)) for value in filled / filled.max()]
 
 

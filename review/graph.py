@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 WIDE, ROW, LABEL, VALUE = 640, 26, 150, 120
-BOX_WIDE, BOX_HIGH, GAP_X, GAP_Y = 190, 62, 60, 18
+BOX_WIDE, BOX_HIGH, LANE, GAP_X, GAP_Y = 212, 62, 6, 60, 18
 DECISIONS = ("approve", "reject", "again")
 
 
@@ -61,19 +61,30 @@ def states_bar(states: dict[str, int], total: int) -> Markup:
 def drawn(tree: dict[str, Any]) -> Markup:
     """A lineage tree (db/lineage.py) as a graph from left to right: inputs, what was made of them, the file; with weights, code and decisions."""
     boxes, edges = _boxes(tree)
+    ways = {edge: _way(edge, boxes) for edge in edges}  # an edge over several columns keeps a lane in each of them
+    lanes = {lane for way in ways.values() for lane in way[1:-1]}
     columns: dict[int, list[str]] = {}
-    for key, box in boxes.items():
-        columns.setdefault(box["depth"], []).append(key)
-    deepest, tallest = max(columns), max(len(column) for column in columns.values())
-    places: dict[str, tuple[float, float]] = {}
-    high = tallest * (BOX_HIGH + GAP_Y) + GAP_Y
-    for depth, column in columns.items():
-        space = (high - len(column) * BOX_HIGH) / (len(column) + 1)
-        for number, key in enumerate(column):
-            places[key] = (10 + (deepest - depth) * (BOX_WIDE + GAP_X), space + number * (BOX_HIGH + space))
-    parts = [_edge(places[source], places[target], role) for source, target, role in edges] + [_box(places[key], key, box) for key, box in boxes.items()]
+    for key in [*boxes, *sorted(lanes)]:
+        columns.setdefault(boxes[key]["depth"] if key in boxes else int(key.rpartition("~")[2]), []).append(key)
+    highs = {depth: sum(LANE if key in lanes else BOX_HIGH for key in column) + GAP_Y * (len(column) + 1) for depth, column in columns.items()}
+    high, deepest, places = max(highs.values()), max(columns), dict[str, tuple[float, float]]()
+    for depth in sorted(columns):
+        goes = {key: [places[way[n + 1]][1] for way in ways.values() for n, stop in enumerate(way[:-1]) if stop == key and way[n + 1] in places] for key in columns[depth]}
+        column = sorted(columns[depth], key=lambda key: sum(goes[key]) / len(goes[key]) if goes[key] else 0.0)
+        y = (high - highs[depth]) / 2 + GAP_Y
+        for key in column:
+            tall = LANE if key in lanes else BOX_HIGH
+            places[key] = (10 + (deepest - depth) * (BOX_WIDE + GAP_X), y + tall / 2)
+            y += tall + GAP_Y
+    parts = [_edge([places[stop] for stop in way], edge[2]) for edge, way in ways.items()] + [_box(places[key], box) for key, box in boxes.items()]
     story = f"{boxes[tree['sha256']]['lines'][0]}, made from " + ", ".join(box["lines"][0] for key, box in boxes.items() if key != tree["sha256"])
     return _svg(20 + (deepest + 1) * BOX_WIDE + deepest * GAP_X, round(high), story, parts, "lineage")
+
+
+def _way(edge: tuple[str, str, str], boxes: dict[str, dict[str, Any]]) -> list[str]:
+    source, target, _ = edge
+    between = range(boxes[source]["depth"] - 1, boxes[target]["depth"], -1)
+    return [source, *(f"{source[:12]}~{target[:12]}~{depth}" for depth in between), target]
 
 
 def _boxes(tree: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[tuple[str, str, str]]]:
@@ -103,15 +114,23 @@ def _boxes(tree: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[tuple[
     return boxes, list(edges)
 
 
-def _edge(source: tuple[float, float], target: tuple[float, float], role: str) -> str:
-    x1, y1, x2, y2 = source[0] + BOX_WIDE, source[1] + BOX_HIGH / 2, target[0], target[1] + BOX_HIGH / 2
-    bend = (x2 - x1) / 2
-    return f'<path class="edge" d="M{x1:.1f} {y1:.1f} C{x1 + bend:.1f} {y1:.1f} {x2 - bend:.1f} {y2:.1f} {x2:.1f} {y2:.1f}"><title>{escape(role)}</title></path>'
+def _edge(stops: list[tuple[float, float]], role: str) -> str:
+    """A line through the middles of its stops: out of a box at the right, along lanes, into a box at the left."""
+    x, y = stops[0]
+    drawn = f"M{x + BOX_WIDE:.1f} {y:.1f}"
+    for number, (left, middle) in enumerate(stops[1:], 2):
+        before = stops[number - 2][0] + BOX_WIDE
+        bend = (left - before) / 2
+        drawn += f" C{before + bend:.1f} {y:.1f} {left - bend:.1f} {middle:.1f} {left:.1f} {middle:.1f}"
+        if number < len(stops):
+            drawn += f" L{left + BOX_WIDE:.1f} {middle:.1f}"
+        y = middle
+    return f'<path class="edge" d="{drawn}"><title>{escape(role)}</title></path>'
 
 
-def _box(place: tuple[float, float], key: str, box: dict[str, Any]) -> str:
-    x, y = place
-    rows = "".join(f'<text class="{"head" if n == 0 else "more"}" x="{x + 10:.1f}" y="{y + 19 + n * 17:.1f}">{escape(str(line)[:26])}</text>' for n, line in enumerate(box["lines"]))
+def _box(place: tuple[float, float], box: dict[str, Any]) -> str:
+    x, y = place[0], place[1] - BOX_HIGH / 2
+    rows = "".join(f'<text class="{"head" if n == 0 else "more"}" x="{x + 10:.1f}" y="{y + 19 + n * 17:.1f}">{escape(str(line)[:30])}</text>' for n, line in enumerate(box["lines"]))
     inner = f'<rect class="{box["kind"]}" x="{x:.1f}" y="{y:.1f}" width="{BOX_WIDE}" height="{BOX_HIGH}" rx="6"/>{rows}'
     return f'<a href="{escape(box["link"])}" aria-label="{escape(" ".join(map(str, box["lines"])))}">{inner}</a>' if box["link"] else f"<g>{inner}</g>"
 

@@ -23,24 +23,24 @@ TYPES = {
 RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 
-def link(held: SignedIn, sha256: str, kind: str, at: float | None = None) -> str:
-    """A link to an artifact for this session alone. kind: its type by suffix (`.mp4`), or `worst` for its picture at a second."""
-    return "/media/" + _signer(held).dumps([sha256, kind, at])
+def link(held: SignedIn, sha256: str, kind: str, at: float | None = None, about: list[int] | None = None) -> str:
+    """A link to an artifact for this session alone. kind: its type by suffix (`.mp4`), or `moment` for its picture at a second, about a face."""
+    return "/media/" + _signer(held).dumps([sha256, kind, at, about])
 
 
 def _signer(held: SignedIn) -> URLSafeTimedSerializer:
     return URLSafeTimedSerializer(held.secret, salt="media")
 
 
-def linked(held: SignedIn, token: str) -> tuple[str, str, float | None]:
+def linked(held: SignedIn, token: str) -> tuple[str, str, float | None, list[int] | None]:
     """What a link names. Raises Refused for another session's, a changed one, and one that has ended."""
     try:
-        sha256, kind, at = _signer(held).loads(token, max_age=SECONDS)
+        sha256, kind, at, about = _signer(held).loads(token, max_age=SECONDS)
     except SignatureExpired as error:
         raise Refused(403, "This link has ended. Load the page again.") from error
     except BadSignature as error:
         raise Refused(403, "This link is not yours.") from error
-    return str(sha256), str(kind), None if at is None else float(at)
+    return str(sha256), str(kind), None if at is None else float(at), about
 
 
 def stream(artifacts: Artifacts, sha256: str, kind: str, request: Request) -> Response:

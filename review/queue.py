@@ -30,7 +30,7 @@ def _rows(request: Request, held: SignedIn, wanted: Filters, after: str, limit: 
     found = desk.listed(request.app.state.database, wanted, held.person, _place(after), limit)
     last = found[-1] if len(found) == limit else None
     for row in found:
-        row["poster"] = media.link(held, row["video"], "worst", 0.5)
+        row["poster"] = media.link(held, row["video"], "moment", 0.5)
     return {"rows": found, "after": f"{last['urgency']!r},{last['job_id']}" if last else "", "wanted": wanted, "query": _query(wanted), "kinds": desk.KINDS}
 
 

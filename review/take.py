@@ -32,10 +32,17 @@ def take_page(request: Request, session: Viewer, take_id: int) -> Response:
     curve = curve_of(take)
     return pages.page(
         request, "take.html", told=told, take=take, curve=curve, holder=holder, decided=pending.of_job(site.database, told["job"]), notes=desk.notes(site.database, told["job"]),
-        moments=[(at, media.link(session, take["video"], "worst", at)) for at in curve["worst"][:MOMENTS]], kinds=_kinds(site.database, told["job"]), reasons=REASONS,
+        moments=_moments(site, session, take, curve["worst"][:MOMENTS]), kinds=_kinds(site.database, told["job"]), reasons=REASONS,
         engines=ENGINES[kind], inputs=_inputs(session, told["spec"]), others=[row for row in told["takes"] if row["take"] != take_id], kind=kind,
         query=request.url.query, facts=_facts(take),
     )  # fmt: skip
+
+
+def _moments(site: Any, held: SignedIn, take: dict[str, Any], seconds: list[float]) -> list[tuple[float, str]]:
+    """(second, link to its picture about the face) each."""
+    roles = shown.made_from(site.database, take["video"])
+    faces = roles.get("tracks") or roles.get("faces")
+    return [(at, media.link(held, take["video"], "moment", at, site.derived.face_at(*faces, at) if faces else None)) for at in seconds]
 
 
 def _told(database: Any, take_id: int) -> dict[str, Any]:
@@ -115,18 +122,18 @@ def data(request: Request, session: Viewer, take_id: int) -> Response:
     return JSONResponse({
         "take": take_id, "video": media.link(session, take["video"], ".mp4"), "fps": fps if math.isfinite(fps) and fps > 0 else 25.0, "seconds": curve["seconds"],
         "levels": curve["levels"], "failing": curve["failing"], "peaks": site.derived.sound(take["video"]), "cues": site.derived.cues(speech[0]) if speech else [],
-        "boxes": tracks, "sources": _sources(session, told),
+        "boxes": tracks, "sources": _sources(session, told, pages.words_of(request)),
     })  # fmt: skip
 
 
-def _sources(held: SignedIn, told: dict[str, Any]) -> list[dict[str, Any]]:
+def _sources(held: SignedIn, told: dict[str, Any], say: Any) -> list[dict[str, Any]]:
     """What a take can be compared with: the job's other takes, and its video or portrait."""
     rows = [{"name": f"{row['number']} · {row['engine']}", "link": media.link(held, row["video"], ".mp4"), "kind": "video", "take": row["number"]} for row in told["takes"] if row["take"] != told["take"]["take"]]
     for role in ("video", "portrait"):
         facts = (told["spec"].get("inputs") or {}).get(role)
         suffix = str((facts or {}).get("suffix", "")).lower()
         if facts and suffix in media.TYPES and (role == "portrait" or suffix in PLAYS):
-            rows.append({"name": "source", "link": media.link(held, facts["sha256"], suffix), "kind": "video" if role == "video" else "picture", "take": 0})
+            rows.append({"name": say("source"), "link": media.link(held, facts["sha256"], suffix), "kind": "video" if role == "video" else "picture", "take": 0})
     return rows
 
 
@@ -134,9 +141,9 @@ def _sources(held: SignedIn, told: dict[str, Any]) -> list[dict[str, Any]]:
 def media_file(request: Request, session: Viewer, token: str) -> Response:
     """A video or picture by a link of this session."""
     site = request.app.state.site
-    sha256, kind, at = media.linked(session, token)
-    if kind == "worst":
-        made = site.derived.moment(sha256, at or 0.0)
+    sha256, kind, at, about = media.linked(session, token)
+    if kind == "moment":
+        made = site.derived.moment(sha256, at or 0.0, about)
         if made is None:
             raise Refused(404, "There is no picture of this moment.")
         return Response(made, media_type="image/jpeg", headers={"cache-control": f"private, max-age={media.SECONDS}"})

@@ -165,3 +165,129 @@ def test_the_last_admin_stays_and_what_admins_do_is_logged(app: Any) -> None:
         accounts.change(app.state.database, "admin", "x", role="viewer")
     assert ("admin", "account changed") in [(r["actor"], r["action"]) for r in accounts.logged(app.state.database)]
     assert "account changed" in admin.get("/log", headers=PAGE).text
+
+
+class Provider:
+    """A small OpenID Connect provider over real HTTP: it describes itself, asks nobody, checks client, code and PKCE, and signs what it says."""
+
+    def __init__(self) -> None:
+        from joserfc.jwk import RSAKey
+
+        self.key = RSAKey.generate_key(2048, {"kid": "one"}, private=True)
+        self.url, self.codes, self.says = "", {}, {"sub": "u-1", "preferred_username": "Dora", "email": "dora@example.com", "email_verified": True}  # type: ignore[var-annotated]
+        self.signs, self.wrong_nonce = self.key, False
+
+    def app(self) -> Any:
+        import base64
+        import hashlib
+        import time
+
+        from fastapi import FastAPI, Request
+        from fastapi.responses import JSONResponse, RedirectResponse
+        from joserfc import jwt
+
+        made = FastAPI()
+
+        @made.get("/.well-known/openid-configuration")
+        def described() -> Any:
+            return {"issuer": self.url, "authorization_endpoint": f"{self.url}/authorize", "token_endpoint": f"{self.url}/token", "jwks_uri": f"{self.url}/keys"}
+
+        @made.get("/keys")
+        def keys() -> Any:
+            return {"keys": [self.key.as_dict(private=False)]}
+
+        @made.get("/authorize")
+        def authorize(request: Request) -> Any:
+            asked = dict(request.query_params)
+            assert asked["code_challenge_method"] == "S256" and asked["response_type"] == "code" and "openid" in asked["scope"].split()
+            code = f"code{len(self.codes)}"
+            self.codes[code] = asked
+            return RedirectResponse(f"{asked['redirect_uri']}?code={code}&state={asked['state']}")
+
+        @made.post("/token")
+        async def token(request: Request) -> Any:
+            form = await request.form()
+            asked = self.codes.pop(str(form["code"]), None)
+            digest = base64.urlsafe_b64encode(hashlib.sha256(str(form["code_verifier"]).encode()).digest()).rstrip(b"=").decode()
+            client = base64.b64decode(request.headers["authorization"].split()[1]).decode()
+            if asked is None or asked["code_challenge"] != digest or asked["redirect_uri"] != form["redirect_uri"] or client != "desk:hush":
+                return JSONResponse({"error": "invalid_grant"}, 400)
+            now = int(time.time())
+            claims = {"iss": self.url, "aud": "desk", "iat": now, "exp": now + 60, "nonce": "other" if self.wrong_nonce else asked["nonce"], **self.says}
+            return {"access_token": "x", "token_type": "Bearer", "id_token": jwt.encode({"alg": "RS256", "kid": "one"}, claims, self.signs)}
+
+        return made
+
+
+@pytest.fixture(scope="module", name="provider")
+def provider_fixture() -> Iterator[Provider]:
+    import socket
+    import threading
+
+    import uvicorn
+
+    made = Provider()
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    made.url = f"http://127.0.0.1:{held.getsockname()[1]}"
+    server = uvicorn.Server(uvicorn.Config(made.app(), log_level="error"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
+    thread.start()
+    yield made
+    server.should_exit = True
+    thread.join(timeout=10)
+
+
+def test_openid_connect_signs_in_whom_the_provider_vouches_for_and_nobody_else(app: Any, provider: Provider) -> None:
+    import httpx
+    from joserfc.jwk import RSAKey
+
+    known = {"oidc_issuer": provider.url, "oidc_client_id": "desk", "oidc_client_secret": "hush"}
+
+    def desk(**more: str) -> Any:
+        return create_desk(app.state.database, app.state.site.artifacts, Settings(home=app.state.settings.home, **known, **more))  # type: ignore[arg-type]
+
+    def come(made: Any, there: str = "", browser: TestClient | None = None) -> Any:
+        reader = browser or client(made)
+        sent = reader.get("/sign-in/openid").headers["location"]
+        back = httpx.get(sent, follow_redirects=False).headers["location"]
+        return (client(made) if there == "another browser" else reader).get(back.removeprefix(HERE))
+
+    closed, open_to_all = desk(), desk(oidc_role="viewer")
+    assert come(closed).status_code == 401  # nobody let her in
+    done = come(open_to_all)
+    assert done.status_code == 303 and "desk=" in done.headers["set-cookie"]
+    assert [row["role"] for row in accounts.listed(app.state.database) if row["name"] == "dora"] == ["viewer"]
+    assert come(closed).status_code == 303  # she has an account now
+    assert come(open_to_all, "another browser").status_code == 401  # a code that somebody else's browser began
+    reader = client(open_to_all)
+    assert reader.get("/sign-in/openid/back?state=x&code=y").status_code == 401
+    provider.wrong_nonce = True
+    assert come(open_to_all).status_code == 401
+    provider.wrong_nonce, provider.signs = False, RSAKey.generate_key(2048, {"kid": "one"}, private=True)
+    assert come(open_to_all).status_code == 401  # signed by another key
+    provider.signs = provider.key
+    for wrong in ({"aud": "other"}, {"iss": "https://evil.test"}, {"exp": 1}):
+        provider.says |= wrong
+        assert come(open_to_all).status_code == 401, wrong
+        for name in wrong:
+            del provider.says[name]
+    accounts.change(app.state.database, "dora", "admin", disabled=True)
+    assert come(open_to_all).status_code == 401
+    accounts.add(app.state.database, "emil", "operator", subject=accounts.invited(provider.url, "Emil@example.com"))
+    provider.says = {"sub": "u-2", "preferred_username": "emil", "email": "emil@example.com", "email_verified": False}
+    assert come(closed).status_code == 401  # an address that nobody has verified proves nothing
+    provider.says["email_verified"] = True
+    assert come(closed).status_code == 303
+    provider.says = {"sub": "u-3", "preferred_username": "admin", "email": "x@example.com", "email_verified": True}
+    assert come(open_to_all).status_code == 303  # a name that is taken gets nobody into its account
+    assert {row["role"] for row in accounts.listed(app.state.database) if row["name"].startswith("admin-")} == {"viewer"}
+
+
+def test_pages_speak_the_reader_s_language(app: Any) -> None:
+    page = client(app, "viewer").get("/", headers={**PAGE, "accept-language": "es-MX,en;q=0.4"}).text
+    assert '<html lang="es">' in page and "Cola" in page
+    viewer = client(app, "viewer")
+    assert viewer.post("/me", data={"locale": "de"}).status_code == 303
+    assert "Warteschlange" in viewer.get("/", headers={**PAGE, "accept-language": "es"}).text
+    assert viewer.post("/me", data={"locale": "xx"}).status_code == 422

@@ -3,7 +3,7 @@ const root = document.getElementById("player");
 const video = document.getElementById("video"), other = document.getElementById("other"), still = document.getElementById("still");
 const screens = root.querySelector(".screens"), second = root.querySelector(".other"), boxes = root.querySelector(".boxes");
 const curve = document.getElementById("curve"), clock = document.getElementById("clock"), compare = document.getElementById("compare");
-const WIDE = 960, HIGH = 190, LEFT = 38, RIGHT = 10, TOP = 10, FLOOR = 126, CELLS = 136, WAVE = 162;
+const WIDE = 960, HIGH = 190, LEFT = 38, RIGHT = 10, TOP = 10, FLOOR = 122, CELLS = 134, WAVE = 162;
 let data = { seconds: [], failing: [], cues: [], boxes: [], peaks: [], sources: [], fps: 25, levels: null };
 let head = null, wanted = null, ears = "a", drawn = 0;
 
@@ -63,8 +63,8 @@ function draw() {
   }
   data.seconds.forEach(([offset, value], at) => {
     const kind = value === null ? "none" : Math.abs(offset ?? 0) > 1 ? "far" : "near";
-    svg.append(shape("rect", { class: kind, x: x(at) + 0.5, y: CELLS - 3, width: Math.max(1, x(at + 1) - x(at) - 1), height: 7, rx: 2 }));
-    if (kind === "far" && x(1) - x(0) > 20) svg.append(shape("text", { x: (x(at) + x(at + 1)) / 2, y: CELLS + 4, "text-anchor": "middle" }, (offset > 0 ? "+" : "") + offset));
+    svg.append(shape("rect", { class: kind, x: x(at) + 0.5, y: CELLS - 7, width: Math.max(1, x(at + 1) - x(at) - 1), height: 14, rx: 2 }));
+    if (kind === "far" && x(1) - x(0) > 20) svg.append(shape("text", { class: "apart", x: (x(at) + x(at + 1)) / 2, y: CELLS + 4, "text-anchor": "middle" }, (offset > 0 ? "+" : "") + offset));
   });
   let run = [];
   const flush = () => {
