@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Select, delete, func, literal, select, tuple_
+from sqlalchemy import Select, delete, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -133,7 +133,10 @@ class Facets:
 
 
 class Pulse:
-    """Whether anything changed: the newest event and the newest row of the log, asked of the database once a second however many ask."""
+    """Whether what the queue shows changed: a number in the database, asked for once a second however many readers ask.
+
+    A change may be counted a moment before others see it, and claims run out in silence, so once a minute the stamp changes by itself.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database, self.at, self.kept = database, float("-inf"), ""
@@ -142,8 +145,9 @@ class Pulse:
         """A stamp that is another one when something happened."""
         if time.monotonic() - self.at > 1.0:
             with self.database.begin() as session:
-                events, log = (session.execute(select(func.max(table.id))).scalar() or 0 for table in (t.Event, d.Audit))
-            self.at, self.kept = time.monotonic(), f"{events}.{log}"
+                count = session.execute(text("SELECT last_value FROM desk_changes")).scalar_one()
+            self.at = time.monotonic()
+            self.kept = f"{count}.{int(self.at // 60)}"
         return self.kept
 
 
@@ -198,9 +202,9 @@ def let_go(database: Database, job_id: int, person: Person) -> None:
             session.add(d.Audit(actor=person.name, action="let go", detail={"job": job_id}))
 
 
-def leave_note(database: Database, job_id: int, person: Person, text: str) -> None:
+def leave_note(database: Database, job_id: int, person: Person, given: str) -> None:
     """Leave words for whoever looks at a job next, as an event, too. Raises DeskError, desk.note, for none or too many."""
-    words = text.strip()
+    words = given.strip()
     if not words or len(words) > 2000:
         raise DeskError(f"a note of {len(words)} characters", code="desk.note", next_step="Write 1 to 2000 characters.")
     with database.begin() as session:
@@ -215,7 +219,7 @@ def notes(database: Database, job_id: int) -> list[dict[str, Any]]:
     """What was left at a job, in order."""
     query = select(d.Note.at, d.Account.name, d.Note.text).join(d.Account, d.Account.id == d.Note.account_id).where(d.Note.job_id == job_id).order_by(d.Note.id)
     with database.begin() as session:
-        return [{"at": at, "actor": name, "text": text} for at, name, text in session.execute(query)]
+        return [{"at": at, "actor": name, "text": words} for at, name, words in session.execute(query)]
 
 
 def save_view(database: Database, person: Person, name: str, wanted: Filters) -> None:

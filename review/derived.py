@@ -14,6 +14,7 @@ import numpy as np
 from infra.artifacts import Artifacts
 from infra.errors import DubwrightError
 from infra.media import decoded, open_media
+from infra.version import source_hash
 
 PEAKS, THUMB = 600, 240  # columns of the sound's shape; pixels of a moment's picture, wide
 MOST_BOXES = 4000
@@ -26,7 +27,7 @@ class Derived:
     """Small files under the cache, by the hash of what they are made of. What cannot be made is None and tried again next time."""
 
     def __init__(self, artifacts: Artifacts) -> None:
-        self.artifacts, self.folder, self.making = artifacts, artifacts.cache / "desk", threading.Lock()
+        self.artifacts, self.folder, self.making = artifacts, artifacts.cache / "desk" / source_hash("review/derived.py")[:12], threading.Lock()
 
     def moment(self, sha256: str, at: float, about: list[int] | None = None) -> bytes | None:
         """A video's picture at a second, as JPEG; of what is about a face (left, top, right, bottom in pixels), where one is given."""

@@ -61,7 +61,7 @@ def queue(
     shown = _rows(request, session, wanted, after)
     return pages.page(
         request, "queue.html", **shown, count=desk.counted(site.database, wanted, session.person), most=desk.MOST, facets=site.facets.found(),
-        ages=AGES, views=[(name, _query(query)) for name, query in desk.views(site.database, session.person)], stamp=stamp, reasons=REASONS,
+        ages=AGES, views=[(name, _query(query)) for name, query in desk.views(site.database, session.person)], stamp=stamp, reasons=REASONS, further=bool(after),
     )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def live(
     if now == stamp:
         return Response(status_code=204)
     found = _rows(request, session, wanted, "", max(desk.PAGE, shown))
-    return pages.part(request, "live.html", **found, count=desk.counted(site.database, wanted, session.person), most=desk.MOST, stamp=now, shown=shown)
+    return pages.part(request, "live.html", **found, count=desk.counted(site.database, wanted, session.person), most=desk.MOST, stamp=now)
 
 
 @router.get("/queue/next")

@@ -95,6 +95,10 @@ document.addEventListener("htmx:afterSettle", () => {
   ticked();
 });
 
+document.addEventListener("htmx:configRequest", (event) => {
+  if (event.detail.path.startsWith("/queue/live")) event.detail.parameters.shown = Math.min(200, Math.max(1, document.querySelectorAll("#rows tr[data-job]").length));
+});
+
 times(document);
 countdown();
 setInterval(countdown, 250);

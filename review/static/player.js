@@ -164,7 +164,7 @@ function hear(which) {
 }
 
 const does = {
-  f: () => data.failing.length && jump(data.failing[0]),
+  f: () => jump(data.failing[0] ?? 0),
   n: () => following(1),
   p: () => following(-1),
   " ": () => (video.paused ? video.play() : video.pause()),

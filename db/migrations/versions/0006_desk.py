@@ -83,6 +83,15 @@ END $$;
 CREATE TRIGGER queue_follows_batches AFTER UPDATE OF priority ON batches FOR EACH ROW
     WHEN (NEW.priority <> OLD.priority) EXECUTE FUNCTION queue_follows_batches();
 """
+# A number that grows whenever what the queue shows changes: readers ask for it instead of for the rows.
+CHANGES = """
+CREATE SEQUENCE desk_changes;
+CREATE FUNCTION desk_changed() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('desk_changes'); RETURN NULL; END $$;
+CREATE TRIGGER queue_changed AFTER INSERT OR UPDATE OR DELETE ON queue FOR EACH STATEMENT EXECUTE FUNCTION desk_changed();
+CREATE TRIGGER pending_changed AFTER INSERT OR DELETE ON pending FOR EACH STATEMENT EXECUTE FUNCTION desk_changed();
+CREATE TRIGGER claims_changed AFTER INSERT OR DELETE ON claims FOR EACH ROW EXECUTE FUNCTION desk_changed();
+CREATE TRIGGER claims_passed_on AFTER UPDATE ON claims FOR EACH ROW WHEN (NEW.account_id <> OLD.account_id) EXECUTE FUNCTION desk_changed();
+"""
 STAND = """
 CREATE OR REPLACE FUNCTION desk_rows_stand() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -120,7 +129,7 @@ def upgrade() -> None:
     _kept()
     _people()
     _work()
-    for call in (KINDS, SHORTFALL, PUT, FOLLOW, STAND):
+    for call in (KINDS, SHORTFALL, PUT, FOLLOW, CHANGES, STAND):
         op.execute(call)
     # A way down leaves these of reviews, and notes, as events.
     op.execute("ALTER TABLE reviews DISABLE TRIGGER reviews_stand")
@@ -220,6 +229,7 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION queue_put(bigint); DROP FUNCTION queue_shortfall(text, jsonb, jsonb); DROP FUNCTION queue_kinds(text, jsonb)")
     for table in LOST:
         op.drop_table(table)
+    op.execute("DROP FUNCTION desk_changed(); DROP SEQUENCE desk_changes")
     op.execute("CREATE SCHEMA kept")
     for table in KEPT:
         op.execute(f"ALTER TABLE public.{table} SET SCHEMA kept")
