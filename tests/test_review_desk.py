@@ -186,9 +186,10 @@ def test_two_reviewers_at_once_and_a_viewer(browser: Any, served: Served) -> Non
     assert vera.locator(".decide, #note, #claim").count() == 0
     assert not pending.of_job(served.database, served.jobs()[title]["job"])
     bo.goto("/")
-    bo.wait_for_selector("tr.held")
+    held = f"tr.held[data-job='{served.jobs()[title]['job']}']"
+    bo.wait_for_selector(held)
     ana.click("text=Give back")
-    wait(bo, "!document.querySelector('tr.held')")  # by itself
+    wait(bo, f'!document.querySelector("{held}")')  # by itself
     assert bo.locator("#rows time").first.get_attribute("title").count("202")  # in the reader's zone, not in UTC
     assert not ana.faults + bo.faults + vera.faults
 
