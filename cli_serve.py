@@ -34,17 +34,20 @@ def serve(
     from infra.errors import SetupError
 
     voice, known = Voice(False), _settings()
-    site = make_site(known, Worker(known) if (work if work is not None else not os.environ.get("PREFECT_API_URL")) else None)
-    listening = uvicorn.Config(site, log_level="warning", access_log=False, proxy_headers=bool(known.desk_url), forwarded_allow_ips="127.0.0.1", server_header=False)
     address, number = host or known.desk_host, known.desk_port if port < 0 else port
     try:
         held = _listen(address, number)
     except OSError as error:
         raise SetupError(f"the desk cannot listen at {address}:{number} ({error.strerror})", code="setup.port", next_step="Give another --port, or stop what listens there.") from error
+    worker = Worker(known) if (work if work is not None else not os.environ.get("PREFECT_API_URL")) else None
+    site = make_site(known, worker)
+    listening = uvicorn.Config(site, log_level="warning", access_log=False, proxy_headers=bool(known.desk_url), forwarded_allow_ips="127.0.0.1", server_header=False)
     here = known.desk_url.rstrip("/") or f"http://{address}:{held.getsockname()[1]}"
     voice.plain(f"review desk: {here}")
-    from db import accounts
+    from db import accounts, reviews
 
+    if worker and reviews.queued(site.state.database):
+        worker.wake()  # what was decided before the last stop
     token = accounts.first_admin(site.state.database, getpass.getuser().lower() or "admin")
     if token:
         voice.plain(f"nobody has an account yet; this link signs an admin in once, within half an hour:\n  {here}/sign-in?t={token}")

@@ -1,5 +1,6 @@
 """The desk as an app: what its routes share, and the order in which it is put together. `dubwright serve` runs it (cli_serve.py)."""
 
+import logging
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,12 +12,12 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from db import desk, pending
 from db.session import Database
 from infra.artifacts import Artifacts
-from infra.errors import AccessDenied, DubwrightError, ObjectMissing, StoreUnavailable
+from infra.errors import AccessDenied, DatabaseUnavailable, DubwrightError, ObjectMissing, StoreUnavailable
 from infra.settings import Settings
 from review import access, pages
 from review.access import Guarded, Refused
@@ -88,8 +89,10 @@ class Settler:
         while not self.over.wait(EVERY):
             try:
                 made = pending.settle(self.database)
-            except DubwrightError:
-                continue  # the database is away: the next look may find it
+            except Exception as error:  # whatever it is, decisions of others still have to be settled: the next look may do better
+                if not isinstance(error, DatabaseUnavailable):
+                    logging.getLogger(__name__).exception("decisions could not be made final")
+                continue
             if self.queued and any(one.state == "queued" for one in made):
                 self.queued()
 
@@ -102,6 +105,8 @@ def _refused(request: Request, error: Refused) -> Response:
 
 
 def _told(request: Request, error: DubwrightError) -> Response:
+    if isinstance(error, DatabaseUnavailable):  # a page would ask it again
+        return PlainTextResponse(f"{error.message}. {error.next_step}", 503)
     status = 404 if isinstance(error, ObjectMissing) or error.code.endswith(".unknown") else 503 if isinstance(error, StoreUnavailable) else 502 if isinstance(error, AccessDenied) else 409
     return _answer(request, status, error.message, error.next_step, {})
 

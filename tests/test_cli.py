@@ -71,7 +71,6 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("cancel", "nobody"), {}, 2, "batch.missing"),
         (("pause",), {}, 2, "job.which"),
         (("accounts", "role", "nobody", "admin"), {}, 2, "account.unknown"),
-        (("serve", "--host", "192.0.2.1"), {}, 4, "setup.port"),
         (("gc", "--older-than", "long"), {}, 2, "gc.age"),
         (("review", "7", "--approve"), {}, 2, "review.unknown"),
         (("calibrate", "--with-reviews"), {}, 2, "calibrate.too_few_reviews"),
