@@ -237,6 +237,8 @@ def test_another_take_is_rendered_as_the_reviewer_wants_it(browser: Any, served:
     told = second["parameters"]
     assert job["state"] == "flagged" and (second["engine"], told["rung"]["emphasis"], told["cue_texts"]) == ("lipmemory", 1.1, {"1": "Good night."})
     assert "a reviewer asked for it" in told["why"] and first["engine"] == "avct"
+    bo = accounts.check(served.database, "bo", PASSWORD)
+    assert bo and [row["number"] for row in desk.listed(served.database, desk.Filters(), bo) if row["job_id"] == job["job"]] == [2]  # not of other words
     opened(page, served, "script")
     assert "Good night." in page.inner_text("#cues") and "Hello there." in page.inner_text("#cues")
     page.keyboard.press("b")  # beside the other take, in step

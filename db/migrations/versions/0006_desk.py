@@ -39,7 +39,7 @@ CREATE FUNCTION queue_shortfall(verdict text, curve jsonb, thresholds jsonb) RET
         SELECT least(1, greatest(0, (passes - (curve->'extra'->>'prominence')::double precision) / nullif(passes, 0))) FROM level), 0) END
 $$;
 """
-# The row of a flagged job, with its best take as tasks/ladder.py ranks takes. A point of priority counts as an hour of waiting, a take that is
+# The row of a flagged job, with its best take as tasks/ladder.py ranks takes, of those that say what the newest says. A point of priority counts as an hour of waiting, a take that is
 # as far below the limit as can be as a day.
 PUT = """
 CREATE FUNCTION queue_put(job bigint) RETURNS void LANGUAGE sql AS $$
@@ -53,7 +53,9 @@ CREATE FUNCTION queue_put(job bigint) RETURNS void LANGUAGE sql AS $$
         SELECT t.id, t.engine, v.verdict, v.reasons, queue_shortfall(v.verdict, v.curve, c.thresholds) AS shortfall
         FROM takes t JOIN verdicts v ON v.take_id = t.id JOIN calibrations c ON c.id = v.calibration_id
         WHERE t.job_id = j.id
-        ORDER BY array_position(ARRAY['pass', 'flag', 'fail', 'unscorable'], v.verdict), coalesce(abs(v.offset_frames) <= 1, false) DESC,
+        ORDER BY (t.parameters->'text', t.parameters->'voice', t.parameters->'cue_texts') IS NOT DISTINCT FROM (
+                     SELECT (n.parameters->'text', n.parameters->'voice', n.parameters->'cue_texts') FROM takes n WHERE n.job_id = j.id ORDER BY n.number DESC LIMIT 1) DESC,
+                 array_position(ARRAY['pass', 'flag', 'fail', 'unscorable'], v.verdict), coalesce(abs(v.offset_frames) <= 1, false) DESC,
                  coalesce((v.curve->'extra'->>'prominence')::double precision, 0) DESC, coalesce(v.confidence, 0) DESC, t.number
         LIMIT 1
     ) best ON true
