@@ -15,6 +15,7 @@ import typer
 
 import cli_observe
 import cli_operate
+import cli_serve
 import cli_token
 import cli_webhooks
 from console import (
@@ -111,8 +112,10 @@ def demo(
     as_json: Json = False,
 ) -> int:
     """Make the shipped batch: two portraits, several languages, text, WebVTT and a recording."""
-    place = output if output.startswith("s3://") else str(Path(output).absolute())
-    return _run(DEMO, place, "", "", False, Voice(as_json))
+    place, voice = output if output.startswith("s3://") else str(Path(output).absolute()), Voice(as_json)
+    code = _run(DEMO, place, "", "", False, voice)
+    voice.plain("review desk: dubwright serve shows what was flagged, with its curves, and takes decisions")
+    return code
 
 
 @app.command()
@@ -189,6 +192,7 @@ def review(
     again: Annotated[bool, typer.Option("--again", help="Render another take, by the ladder's next rung.")] = False,
     note: Annotated[str, typer.Option(help="In your own words; kept with the decision.")] = "",
     by: Annotated[str, typer.Option(help="Who decides; your user name when left out.")] = "",
+    go_on: Annotated[bool, typer.Option("--go-on", help="Deliver and render what earlier decisions ask for and nobody works on.")] = False,
     as_json: Json = False,
 ) -> int:
     """List takes that wait for a person, the best first; or decide on one."""
@@ -196,6 +200,12 @@ def review(
     from flows import review as desk
 
     wanted = [name for name, given in (("approve", approve), ("reject", reject), ("again", again)) if given]
+    if go_on:
+        with Bars(voice).shown() as bars:
+            worked = desk.go_on(settings, bars)
+        voice.result({"jobs": worked})
+        voice.plain(f"{len(worked)} job(s) worked on" if worked else "nothing waits")
+        return 0
     if not wanted:
         told = desk.pending(what, settings)
         voice.result(told)
@@ -568,6 +578,7 @@ cli_operate.add(app, verb, _settings)
 cli_observe.add(app, verb, _settings)
 cli_token.add(app, verb, _settings)
 cli_webhooks.add(app, verb, _settings)
+cli_serve.add(app, verb, _settings)
 
 
 def main() -> None:

@@ -76,8 +76,8 @@ def _late(database: "Database", settings: "Settings", voice: Voice) -> list[dict
 def _newest(database: "Database", settings: "Settings", voice: Voice) -> bool:
     import console_status as draw
     from db import operations, queries
+    from db.prices import costs_of, costs_words
     from db.reviews import agreed_words, agreement
-    from tasks.costs import costs_of, costs_words
 
     late, people, live = _late(database, settings, voice), agreement(database), operations.live(database)
     rows = [row | ({"live": live[row["batch"]]} if row["batch"] in live else {}) for row in queries.batches(database)]
@@ -95,10 +95,10 @@ def _one(database: "Database", batch: str, settings: "Settings", voice: Voice, e
     """Show a batch; whether it has ended."""
     import console_status as draw
     from db import operations, queries
+    from db.prices import costs_of
     from db.reviews import agreed_words
     from db.throughput import throughput, throughput_words
     from flows.run import find
-    from tasks.costs import costs_of
 
     late, told = _late(database, settings, voice), queries.report(database, find(database, batch))
     live, spent = operations.live(database, told["batch"])[told["batch"]], costs_of(database, [told["batch"]], settings)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from console import Voice, clock, shortened
-from tasks.costs import costs_words
+from db.prices import costs_words
 
 URGENT = ("failed", "running", "flagged", "rejected", "cancelled", "queued", "delivered")  # what a terminal shows first
 FLOW = ("queued", "running", "delivered", "flagged", "rejected", "failed", "cancelled")

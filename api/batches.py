@@ -14,8 +14,8 @@ from api.planning import Planner
 from api.problems import responses
 from api.repeats import once
 from db import ledger, listing, operations
+from db.prices import costs_of
 from flows.order import order
-from tasks.costs import costs_of
 
 router = APIRouter(prefix="/v1", route_class=ScopedRoute, tags=["batches"])
 MANIFEST = {"required": True, "content": {kind: {"schema": {"$ref": "#/components/schemas/ManifestBody"}} for kind in ("application/json", "application/yaml")}}

@@ -10,12 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from api.manifests import read
 from api.problems import Refusal
 from db import listing
+from db.prices import load_prices
 from db.session import Database
 from flows.order import Ordered, order
 from infra.artifacts import open_artifacts
 from infra.errors import SetupError, StoreError
 from infra.settings import Settings
-from tasks.costs import load_prices
 from tasks.plan import Plan, Planned, plan, submit
 
 T = TypeVar("T")

@@ -1,4 +1,4 @@
-"""Seconds of work and of delivered video, by batch, locale, engine and machine: what costs are made of. Prices are tasks/costs.py's."""
+"""Seconds of work and of delivered video, by batch, locale, engine and machine: what costs are made of. Prices are db/prices.py's."""
 
 from typing import Any
 

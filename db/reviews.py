@@ -24,6 +24,7 @@ REASONS = {  # of a rejection, or of a wish for another take
     "face": "the wrong person speaks",
     "other": "as the note says",
 }
+CHANGES = ("engine", "start", "emphasis", "voice", "text", "cues")  # of another take; cues: texts by their place in the script, from 0
 OPEN = ("flagged", "rejected")  # states in which a decision moves the job
 STEPS = {
     "queued": "It waits to be worked on: `dubwright run` its manifest, then look again.",
@@ -48,33 +49,42 @@ class Reviewed:
 
 
 def record(database: Database, take_id: int, decision: str, actor: str, reason: str = "", note: str = "") -> Reviewed:
+    """`record_in` a transaction of its own."""
+    with database.begin() as session:
+        return record_in(session, take_id, decision, actor, reason, note)
+
+
+def record_in(
+    session: Session, take_id: int, decision: str, actor: str, reason: str = "", note: str = "", changes: dict[str, Any] | None = None, seconds: float | None = None
+) -> Reviewed:
     """Record a decision on a take, and move its job: approve and again queue it, for delivery or for another rung; reject ends it.
 
-    Raises LedgerError: review.unknown for a take that is not there, review.reason for a reason that is missing or unknown, review.actor
-    without a name, review.closed where the job takes no such decision now; ValueError for a decision that does not exist.
+    changes: what another take is to be rendered with (`CHANGES`). seconds: that the decision took. Raises LedgerError: review.unknown for a
+    take that is not there, review.reason for a reason that is missing or unknown, review.actor without a name, review.closed where the job takes no such decision now; ValueError for a decision that does not exist.
     """
     if decision not in t.DECISIONS:
         raise ValueError(f"a review is one of {', '.join(t.DECISIONS)}, not {decision!r}")
-    _check(decision, actor, reason)
-    with database.begin() as session:
-        take = session.get(t.Take, take_id)
-        if take is None:
-            raise LedgerError(f"there is no take {take_id}", code="review.unknown", next_step="`dubwright review BATCH` lists takes with their numbers.")
-        job = session.execute(select(t.Job).where(t.Job.id == take.job_id).with_for_update()).scalar_one()
-        if job.state not in (*OPEN, *(("delivered",) if decision != "again" else ())):
-            raise LedgerError(f"take {take_id} belongs to a job that is {job.state}", code="review.closed", job=f"{job.title}/{job.locale}", next_step=STEPS[job.state])
-        verdict = session.execute(select(t.Verdict.verdict).where(t.Verdict.take_id == take_id)).scalar_one()
-        told: dict[str, Any] = {"actor": actor.strip(), "decision": decision, "reason": reason, "note": note, "video": take.video, "verdict": verdict}
-        row = t.Review(take_id=take_id, **told)
-        session.add(row)
-        session.add(t.Event(batch_id=job.batch_id, job_id=job.id, kind="review", detail={"take": take_id, **told}))
-        if job.state in OPEN:
-            _move(session, job, take, decision, told)
-        session.flush()
-        return Reviewed(row.id, take_id, take.number, job.id, job.batch_id, f"{job.title}/{job.locale}", job.state)
+    check(decision, actor, reason)
+    take = session.get(t.Take, take_id)
+    if take is None:
+        raise LedgerError(f"there is no take {take_id}", code="review.unknown", next_step="`dubwright review BATCH` lists takes with their numbers.")
+    job = session.execute(select(t.Job).where(t.Job.id == take.job_id).with_for_update()).scalar_one()
+    if job.state not in (*OPEN, *(("delivered",) if decision != "again" else ())):
+        raise LedgerError(f"take {take_id} belongs to a job that is {job.state}", code="review.closed", job=f"{job.title}/{job.locale}", next_step=STEPS[job.state])
+    verdict = session.execute(select(t.Verdict.verdict).where(t.Verdict.take_id == take_id)).scalar_one()
+    told: dict[str, Any] = {"actor": actor.strip(), "decision": decision, "reason": reason, "note": note, "video": take.video, "verdict": verdict}
+    told |= {"changes": changes or {}, "seconds": seconds}
+    row = t.Review(take_id=take_id, **told)
+    session.add(row)
+    session.add(t.Event(batch_id=job.batch_id, job_id=job.id, kind="review", detail={"take": take_id, **told}))
+    if job.state in OPEN:
+        _move(session, job, take, decision, told)
+    session.flush()
+    return Reviewed(row.id, take_id, take.number, job.id, job.batch_id, f"{job.title}/{job.locale}", job.state)
 
 
-def _check(decision: str, actor: str, reason: str) -> None:
+def check(decision: str, actor: str, reason: str) -> None:
+    """Raise LedgerError, review.actor or review.reason, for a decision that is not complete."""
     known = ", ".join(REASONS)
     if not actor.strip():
         raise LedgerError("a review needs the name of who decides", code="review.actor", next_step="Give --by NAME.")
@@ -112,8 +122,27 @@ def of_job(database: Database, job_id: int) -> list[dict[str, Any]]:
 
 def row_of(row: t.Review) -> dict[str, Any]:
     """A review as plain values."""
-    told = {name: getattr(row, name) for name in ("actor", "decision", "reason", "note", "video", "verdict")}
+    told = {name: getattr(row, name) for name in ("actor", "decision", "reason", "note", "video", "verdict", "changes", "seconds")}
     return {"review": row.id, "take": row.take_id, "at": row.at.isoformat(), **told}
+
+
+def queued(database: Database) -> dict[int, dict[str, Any]]:
+    """Jobs that wait since a person decided on them: `batch` and `name`, by job."""
+    reviewed = select(t.Review.id).join(t.Take, t.Take.id == t.Review.take_id).where(t.Take.job_id == t.Job.id, t.Review.decision != "reject").exists()
+    query = select(t.Job.id, t.Job.batch_id, t.Job.title, t.Job.locale).where(t.Job.state == "queued", reviewed).order_by(t.Job.batch_id, t.Job.position)
+    with database.begin() as session:
+        return {job: {"batch": batch, "name": f"{title}/{locale}"} for job, batch, title, locale in session.execute(query)}
+
+
+def asked_of(database: Database, job_id: int) -> dict[str, Any]:
+    """What the newest wish for another take of a job wants changed, with the review's number; what an earlier one changed in the words stays."""
+    found: dict[str, Any] = {}
+    for row in of_job(database, job_id):
+        if row["decision"] == "again":
+            spoken = {name: value for name, value in found.items() if name in ("voice", "text")}
+            cues = {**found.get("cues", {}), **row["changes"].get("cues", {})}
+            found = {**spoken, **row["changes"], **({"cues": cues} if cues else {}), "review": row["review"]}
+    return found
 
 
 def base_calibration(database: Database, scorer: str) -> dict[str, Any] | None:

@@ -6,45 +6,25 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
-    DateTime,
     Float,
     ForeignKey,
     Identity,
     Index,
     Integer,
-    MetaData,
-    Text,
     UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
+
+from db import desk_tables  # noqa: F401 (the desk's tables belong to the same schema)
+from db.base import Base, one_of
 
 JOB_STATES = ("queued", "running", "delivered", "flagged", "rejected", "failed", "cancelled")
 CONTROLS = ("open", "paused", "draining")
 VERDICTS = ("pass", "flag", "fail", "unscorable")
 DECISIONS = ("approve", "reject", "again")
 TRACED = "traced"  # kind of the event that names a job's trace (flows/observed.py)
-
-
-def _one_of(column: str, values: tuple[str, ...]) -> str:
-    return f"{column} IN ({', '.join(repr(v) for v in values)})"
-
-
-class Base(DeclarativeBase):
-    """Common ground of the tables: named constraints, JSONB for dicts, text without limit, times with zone."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        },
-    )
-    type_annotation_map = {dict[str, Any]: JSONB, list[Any]: JSONB, str: Text, datetime: DateTime(timezone=True)}  # noqa: RUF012 (SQLAlchemy's own form)
 
 
 class Batch(Base):
@@ -54,7 +34,7 @@ class Batch(Base):
     """
 
     __tablename__ = "batches"
-    __table_args__ = (CheckConstraint(_one_of("control", CONTROLS), name="control"),)
+    __table_args__ = (CheckConstraint(one_of("control", CONTROLS), name="control"),)
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
     name: Mapped[str]
@@ -69,7 +49,7 @@ class Service(Base):
     """Whether jobs are leased at all: one row, over all batches."""
 
     __tablename__ = "service"
-    __table_args__ = (CheckConstraint("id = 1", name="one_row"), CheckConstraint(_one_of("control", CONTROLS), name="control"))
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"), CheckConstraint(one_of("control", CONTROLS), name="control"))
     id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     control: Mapped[str] = mapped_column(server_default="open")
     changed_at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -85,7 +65,7 @@ class Job(Base):
     __tablename__ = "jobs"
     __table_args__ = (
         UniqueConstraint("batch_id", "title", "locale"),
-        CheckConstraint(_one_of("state", JOB_STATES), name="state"),
+        CheckConstraint(one_of("state", JOB_STATES), name="state"),
         CheckConstraint("(state = 'running') = (lease_expires IS NOT NULL)", name="lease"),
         CheckConstraint("not_before IS NULL OR state = 'queued'", name="backoff"),
         CheckConstraint("attempts >= 0 AND outages >= 0", name="tries"),
@@ -198,7 +178,7 @@ class Verdict(Base):
 
     __tablename__ = "verdicts"
     __table_args__ = (
-        CheckConstraint(_one_of("verdict", VERDICTS), name="verdict"),
+        CheckConstraint(one_of("verdict", VERDICTS), name="verdict"),
         CheckConstraint("verdict = 'unscorable' OR confidence IS NOT NULL", name="scored"),
     )
     take_id: Mapped[int] = mapped_column(ForeignKey("takes.id"), primary_key=True)
@@ -213,14 +193,17 @@ class Verdict(Base):
 
 
 class Review(Base):
-    """A person's decision on a take; rows are never changed. `video` and `verdict` are what the take was then, and what the gate had said."""
+    """A person's decision on a take; rows are never changed. `video` and `verdict` are what the take was then, and what the gate had said.
+
+    changes: what another take is to be rendered with. seconds: from opening the take to deciding, where the desk was used.
+    """
 
     __tablename__ = "reviews"
     __table_args__ = (
-        CheckConstraint(_one_of("decision", DECISIONS), name="decision"),
+        CheckConstraint(one_of("decision", DECISIONS), name="decision"),
         CheckConstraint("decision <> 'reject' OR reason <> ''", name="reason"),
         CheckConstraint("actor <> ''", name="actor"),
-        CheckConstraint(_one_of("verdict", VERDICTS), name="verdict"),
+        CheckConstraint(one_of("verdict", VERDICTS), name="verdict"),
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     at: Mapped[datetime] = mapped_column(server_default=func.now())
@@ -231,6 +214,8 @@ class Review(Base):
     note: Mapped[str] = mapped_column(server_default="")
     video: Mapped[str] = mapped_column(ForeignKey("artifacts.sha256"))
     verdict: Mapped[str]
+    changes: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
+    seconds: Mapped[float | None] = mapped_column(Float)
 
 
 class StageResult(Base):

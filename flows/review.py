@@ -4,7 +4,7 @@ import getpass
 from typing import Any
 
 from db import queries, reviews
-from db.session import Database, open_database
+from db.session import open_database
 from flows.conductor import OwnServer
 from flows.run import Watcher, find, finish
 from infra.artifacts import Artifacts, open_artifacts
@@ -51,7 +51,8 @@ def decide(take: str, wanted: list[str], reason: str, note: str, by: str, settin
     try:
         made = reviews.record(database, int(take), wanted[0], by or getpass.getuser(), reason, note)
         if made.state == "queued":
-            _work(database, made, settings, watcher)
+            _begin(settings, watcher)
+            _shard(made.batch, [made.job], f"review {made.review}", watcher)
         watcher.phase("writing the report")
         rows, report, shared = finish(database, open_artifacts(settings), settings, made.batch)
         job = next(job for job in rows["jobs"] if job["job"] == made.job)
@@ -61,10 +62,33 @@ def decide(take: str, wanted: list[str], reason: str, note: str, by: str, settin
         database.close()
 
 
-def _work(database: Database, made: reviews.Reviewed, settings: Settings, watcher: Watcher) -> None:
-    from flows.shard import shard
+def go_on(settings: Settings, watcher: Watcher) -> list[str]:
+    """Work on jobs that decisions queued, batch by batch, until none is left; returns their names. What another worker holds is left to it."""
+    database = open_database(settings)
+    told: list[str] = []
+    tried: set[int] = set()
+    try:
+        while waiting := {job: row for job, row in reviews.queued(database).items() if job not in tried}:
+            batch_id = next(iter(waiting.values()))["batch"]
+            mine = [job for job, row in waiting.items() if row["batch"] == batch_id]
+            tried |= set(mine)
+            if not told:
+                _begin(settings, watcher)
+            _shard(batch_id, mine, "decisions of the review desk", watcher)
+            told += [waiting[job]["name"] for job in mine]
+            finish(database, open_artifacts(settings), settings, batch_id)
+    finally:
+        database.close()
+    return told
 
+
+def _begin(settings: Settings, watcher: Watcher) -> None:
     watcher.phase("starting the conductor")
     OwnServer(settings).start().wait()
+
+
+def _shard(batch_id: int, jobs: list[int], why: str, watcher: Watcher) -> None:
+    from flows.shard import shard
+
     with progress.listening(watcher.step):
-        shard(made.batch, [made.job], f"review {made.review}")
+        shard(batch_id, jobs, why)

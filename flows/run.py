@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from db import ledger, queries, reports
 from db.lineage import lineage
+from db.prices import costs_of
 from db.session import Database, open_database
 from db.throughput import throughput
 from flows.conductor import OwnServer
@@ -15,7 +16,6 @@ from infra.errors import SetupError, StoreError
 from infra.settings import Settings, get_settings
 from infra.store import open_store
 from tasks import progress
-from tasks.costs import costs_of
 from tasks.deliver import slug
 from tasks.doctor import ffmpeg_works
 from tasks.manifest import Manifest

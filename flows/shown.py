@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from db.prices import costs_words
 from flows.pool import pooled
 from infra.errors import DubwrightError
-from tasks.costs import costs_words
 
 MOST = 500  # jobs of a table; Prefect keeps every version of it, and the report holds them all
 FIRST = ("failed", "flagged", "rejected", "cancelled", "running", "queued", "delivered")  # what a table that is too long shows

@@ -125,6 +125,18 @@ class AccessError(DubwrightError):
     default_step = "Use a token that is valid and holds the scope; `dubwright token list` shows them."
 
 
+class AccountError(DubwrightError):
+    """An account, role or password that cannot be."""
+
+    default_code = "account.invalid"
+
+
+class DeskError(DubwrightError):
+    """The review desk cannot do what it is asked to do now."""
+
+    default_code = "desk.refused"
+
+
 class DiskFull(DubwrightError):
     """No space left."""
 

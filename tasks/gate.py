@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 import models.syncnet
 from infra.errors import DubwrightError
+from infra.levels import STRETCH, in_confidence, level_for, widened
 from models.quality.catalogue import FEATURES
 from models.types import SyncScore
 
-STRETCH = 3  # seconds in a row that must not disagree by themselves
-TOLERANCE = 0.5  # seconds that a video may be short of a level, as one that begins and ends in silence is
 Kind = Literal["pass", "flag", "fail", "unscorable"]
 
 
@@ -52,21 +51,17 @@ class Thresholds:
 
     def level(self, seconds: float) -> Level:
         """The level for a video that is scored for so many seconds: the longest that it reaches, else the shortest there is."""
-        reached = [level for level in self.levels if level.seconds <= seconds + TOLERANCE]
-        return max(reached, key=lambda level: level.seconds) if reached else min(self.levels, key=lambda level: level.seconds)
+        return Level(**level_for([asdict(level) for level in self.levels], seconds))
 
     def in_confidence(self, confidence: float, extra: Mapping[str, float]) -> tuple[Level, float]:
         """What a video is asked for in units of its own confidence, to be shown: its level, and the least of STRETCH seconds.
 
         extra: as in its score. Raises DubwrightError, code gate.thresholds, where the score has no prominence.
         """
-        clear, seconds = extra.get("prominence") or 0.0, extra.get("seconds") or 0.0
-        if not clear > 0 or not math.isfinite(confidence):
+        told = in_confidence(asdict(self), confidence, extra)
+        if told is None:
             raise _bad("the score says nothing about how far its offset stands out")
-        level, spread = self.level(seconds), confidence / clear
-        return Level(level.seconds, level.passes * spread, level.fails * spread), self.stretch * spread * _widened(
-            seconds, STRETCH
-        )
+        return Level(told["seconds"], told["passes"], told["fails"]), told["stretch"]
 
     def to_dict(self) -> dict[str, Any]:
         """As stored in the database and in the shipped file."""
@@ -200,12 +195,8 @@ def stretch_prominences(score: SyncScore, length: int = STRETCH) -> list[float]:
     values = [value for _, value in score.seconds]
     if len(values) <= length or clear <= 0:
         return []
-    spread = score.confidence / clear * _widened(scored, length)
+    spread = score.confidence / clear * widened(scored, length)
     return [sum(values[first : first + length]) / length / spread for first in range(len(values) - length + 1)]
-
-
-def _widened(scored: float, length: float) -> float:
-    return math.sqrt(max(scored / length, 1.0))
 
 
 def _bad(message: str) -> DubwrightError:

@@ -119,6 +119,7 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
         "seed": take.seed, **take.parameters, "locale": work.lease.locale, **voices_of(work.spec), "text": work.spec["text"],
         "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
         "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with,
+        **({"cue_texts": work.wish["cues"]} if "cues" in work.wish else {}),
     }  # fmt: skip
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")

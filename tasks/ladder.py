@@ -5,7 +5,7 @@ emphases of the engine whose take stands best. Nothing here draws by chance, so 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 Kind = Literal["portrait", "video"]
@@ -136,6 +136,21 @@ def climb(
         return Next(None, "all that the engines can do otherwise was tried")
     what = f"another engine, {rung.engine}" if fresh else f"{rung.engine} stands best: {_told(kind, rung)}"
     return Next(rung, f"{asked}{what}; take {best.number} is the best so far ({best.verdict})")
+
+
+def wished(kind: Kind, found: Next, wish: Mapping[str, Any], numbered: int) -> Next:
+    """The next rung with what a reviewer wants of it: engine, start and emphasis; what they leave open is as the ladder would have it.
+
+    numbered: the highest number of a take so far; it draws another seed.
+    """
+    given = {name: wish[name] for name in ("engine", "start", "emphasis") if name in wish}
+    engine = given.get("engine") or (found.rung.engine if found.rung else "")
+    if not given or not engine:
+        return found
+    same = found.rung is not None and found.rung.engine == engine
+    base = found.rung if same and found.rung else Rung(engine, 0, numbered, FRESH.get((kind, engine), 1.0))
+    rung = replace(base, start=given.get("start", base.start), emphasis=given.get("emphasis", base.emphasis))
+    return Next(rung, "a reviewer asked for it with " + ", ".join(f"{name} {value}" for name, value in given.items()))
 
 
 def _spent(tried: Sequence[Tried], limits: Limits, spent: float, fixed: str) -> str:

@@ -1,10 +1,11 @@
 """Speech and portrait of a job, made or fetched: what motion and render stand on."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from infra.version import source_hash
-from models.types import Portrait
+from models.types import Cue, Portrait
 from tasks.scripts import Reading, Script, from_text, open_cues
 from tasks.speech import SpeechTrack
 from tasks.speech.lexicon import Lexicon, read_lexicon
@@ -26,6 +27,8 @@ def speech(work: Work) -> None:
         "timecode": spec.get("timecode"),
         "encoding": spec.get("encoding", ""),
     }
+    if work.wish.get("cues"):
+        asks["cues"] = work.wish["cues"]
     if "video" in work.inputs:
         asks["length"] = spec["dubbing"]["length"]
     sources = work.sources("script", "audio", "transcript", "lexicon", "video")
@@ -58,7 +61,8 @@ def spoken(work: Work) -> SpeechTrack:
             words = " ".join(cue.text for cue in open_cues(work.inputs["transcript"], reading_of(spec)).cues)
         return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
-    made = synthesise(script.cues, locale, spec["voice"], spec.get("voices", {}), lexicon)
+    cues = reworded(script.cues, work.wish.get("cues", {})) if "script" in work.inputs else script.cues
+    made = synthesise(cues, locale, spec["voice"], spec.get("voices", {}), lexicon)
     return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
 
 
@@ -66,6 +70,11 @@ def reading_of(spec: dict[str, Any]) -> Reading:
     """How the job's script is to be read."""
     timecode = spec.get("timecode") or {}
     return Reading(timecode.get("rate", ""), timecode.get("start", ""), spec.get("encoding", ""), tuple(spec.get("voices", {})))
+
+
+def reworded(cues: tuple[Cue, ...], texts: Mapping[str, str]) -> tuple[Cue, ...]:
+    """Cues with other words where a reviewer gave some, by their place from 0; times and speakers stay."""
+    return tuple(replace(cue, text=texts.get(str(place), cue.text)) for place, cue in enumerate(cues))
 
 
 def faces(work: Work) -> None:

@@ -11,13 +11,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from db.prices import costs_words
 from db.reviews import agreed_words
 from db.throughput import throughput_words
 from infra.artifacts import Artifacts
+from infra.charts import curve_of, gauge, stage_bar, sweep
 from infra.errors import DubwrightError
 from tasks import ladder
-from tasks.charts import curve_of, gauge, stage_bar, sweep
-from tasks.costs import costs_words
 from tasks.pictures import contact_sheet, length, poster, stamp
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -5,9 +5,9 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from infra.charts import HIGH, WIDE, curve_of, reliability
 from infra.video import pictures
 from models.syncnet.published.scorer import installed
-from tasks.charts import HIGH, WIDE, curve_of, reliability
 from tasks.dubbing.tracks import TrackFile, follow
 from tasks.gate import Thresholds, decide, load_thresholds
 from tasks.report import TEMPLATES, levels_of

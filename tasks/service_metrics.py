@@ -14,10 +14,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from db import gauges
+from db.prices import PARTS, costs_of
 from db.session import Database
 from infra.errors import DubwrightError
 from infra.settings import Settings, get_settings
-from tasks.costs import PARTS, costs_of
 
 FRESH = 5.0  # seconds that an answer is given again
 TIMEOUT = 2000  # milliseconds that one query may take

@@ -1,6 +1,7 @@
 """What every stage of a job shares: the job at hand, and results that are kept under the hash of what they were made from."""
 
 import contextvars
+import functools
 import hashlib
 import json
 import threading
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from db import ledger
+from db import ledger, reviews
 from db.session import Database
 from infra.artifacts import Artifact, Artifacts
 from infra.errors import ObjectMissing, StaleToken
@@ -22,6 +23,8 @@ from tasks import progress, together
 from tasks.dubbing.tracks import TrackFile
 from tasks.ladder import Kind, Rung
 from tasks.speech import SpeechTrack
+
+WORDS = ("voice", "text")  # of a job's spec, that a reviewer may change
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,11 @@ class Work:
         self.spent = ""  # why no further take is made
         self.span = Span()  # that stages' spans are under (flows/observed.py)
 
+    @functools.cached_property
+    def wish(self) -> dict[str, Any]:
+        """What a reviewer wants another take rendered with (db/reviews.py, CHANGES)."""
+        return reviews.asked_of(self.database, self.lease.job_id)
+
     @property
     def kind(self) -> Kind:
         """What the job is made from."""
@@ -88,8 +96,13 @@ class Work:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What the manifest asks of the job, with its inputs' hashes."""
-        return self.lease.spec
+        """What the manifest asks of the job, with its inputs' hashes; voice and text as a reviewer changed them."""
+        return {**self.lease.spec, **{name: self.wish[name] for name in WORDS if name in self.wish}}
+
+    @property
+    def reworded(self) -> bool:
+        """Whether a reviewer changed what is said, or by which voice: takes that say something else are no tries of it."""
+        return any(name in self.wish for name in (*WORDS, "cues"))
 
     def sources(self, *roles: str) -> tuple[tuple[str, str], ...]:
         """(hash, role) of inputs and results, for lineage."""

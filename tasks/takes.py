@@ -11,11 +11,11 @@ from tasks import engines, ladder
 from tasks.gate import Thresholds, Verdict
 from tasks.judge import doubts
 from tasks.ladder import Limits, Rung, Tried
-from tasks.stages import Made, Take, Work, key_of
+from tasks.stages import WORDS, Made, Take, Work, key_of
 from tasks.values import load_speech, score_from
 
 SEED_STEP = 1_000_003  # between the seeds of a job's takes
-ADDED = {"seed", "locale", "voice", "text", "consent", "notes", "gate", "cues", "rung", "why", "made_with"}  # to a recorded take's parameters
+ADDED = {"seed", "locale", "voice", "text", "consent", "notes", "gate", "cues", "rung", "why", "made_with", "cue_texts"}  # to a recorded take's parameters
 
 
 def next_take(work: Work) -> Take | None:
@@ -24,6 +24,9 @@ def next_take(work: Work) -> Take | None:
         work.kind, order_of(work), [tried_of(take) for take in work.takes], limits_of(work), spent=_spent(work), granted=work.granted,
         fixed="; ".join(doubts(work)),
     )  # fmt: skip
+    if len(work.takes) < work.granted:
+        there = engines.usable(work.lease.preset, video=work.kind == "video")
+        found = ladder.wished(work.kind, found, {name: value for name, value in work.wish.items() if name != "engine" or value in there}, work.numbered)
     work.spent = "" if found.rung else found.why
     if found.rung is None:
         return None
@@ -92,6 +95,8 @@ def recorded(work: Work) -> list[Take]:
     found: list[tuple[dict[str, Any], Take]] = []
     for row in rows:
         told = row["parameters"]
+        if work.reworded and row["speech"] != work.made["speech"].sha256:
+            continue
         if "rung" not in told or "verdict" not in row or row["engine"] not in there or told["made_with"] != maker(work, row["engine"]):
             continue
         try:
@@ -136,6 +141,7 @@ def approved(work: Work) -> Take | None:
         return None
     said = max(wanted, key=lambda row: row["review"])
     row = rows[said["take"]]
+    work.wish = {name: row["parameters"][name] for name in WORDS if name in row["parameters"]}  # as this take was made
     work.speech = load_speech(work.artifacts.path(row["speech"]))
     take = _recorded(work, row)
     take.review = {name: said[name] for name in ("actor", "decision", "reason", "note", "at")}

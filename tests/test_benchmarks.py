@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import avct, engine, lipmemory, memory, rows, speed, startup, stretch
+from benchmarks import avct, desk, engine, lipmemory, memory, rows, speed, startup, stretch
 from models.avct.keypoints import from_landmarks, mouth_opening
 from models.corpus import clips_of, read_clip
 from models.lipmemory.engine import LipMemoryEngine, closed_frame, tracked
@@ -34,6 +34,11 @@ def test_memory_does_not_grow_with_length() -> None:
 def test_speed_and_startup_print_what_is_listed() -> None:
     assert listed(speed.run(1))["speed_all"] > 0
     assert listed(startup.run(1))["startup_help_seconds"] > 0
+
+
+def test_the_desk_prints_what_is_listed() -> None:
+    found = listed(desk.run(100, 2))
+    assert len(found) == 6 and found["desk_take_p95_ms"] > 0
 
 
 def test_speech_is_stretched_by_the_way_that_changes_it_least() -> None:

@@ -11,7 +11,7 @@ from flow_cases import ROOT, new_home, run, write_manifest
 
 VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
          "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker", "metrics",
-         "token", "webhooks")  # fmt: skip
+         "token", "webhooks", "serve", "accounts")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")
@@ -71,6 +71,7 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("review", "nobody"), {}, 2, "batch.missing"),
         (("cancel", "nobody"), {}, 2, "batch.missing"),
         (("pause",), {}, 2, "job.which"),
+        (("accounts", "role", "nobody", "admin"), {}, 2, "account.unknown"),
         (("gc", "--older-than", "long"), {}, 2, "gc.age"),
         (("review", "7", "--approve"), {}, 2, "review.unknown"),
         (("calibrate", "--with-reviews"), {}, 2, "calibrate.too_few_reviews"),

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from db import costs, ledger, operations, queries, retention, workers
 from db.ledger import JobSpec, Lease
 from db.lineage import lineage
+from db.prices import Prices, priced
 from db.session import Database
 from flows.collect import collect
 from infra.artifacts import Artifacts
@@ -21,7 +22,6 @@ from infra.errors import LedgerError, StaleToken, StoreUnavailable
 from infra.settings import Settings
 from infra.store import FolderStore
 from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
-from tasks.costs import Prices, priced
 from tasks.stages import Work
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from benchmarks.ladder import ROOT, measured
+from tasks import ladder
 from tasks.ladder import Limits, Next, Rung, Tried, climb, of_tried, ordered, rate
 
 FREE = Limits(takes=6)
@@ -125,3 +126,13 @@ def test_the_bench_counts_what_fell_short_what_came_back_and_what_got_worse() ->
     assert found == {"ladder_jobs": 5, "ladder_fell_short": 4, "ladder_recovered": 0.75, "ladder_worse": 1, "ladder_takes": 2.0}
     page = (ROOT / "benchmarks" / "README.md").read_text()
     assert all(f"`{name}`" in page for name in found)
+
+
+def test_a_reviewer_s_wish_takes_the_place_of_the_ladder_s_choice() -> None:
+    rung = Rung("avct", 1, 2, 1.35)
+    found = ladder.Next(rung, "avct stands best")
+    assert ladder.wished("portrait", found, {}, 2) == found and ladder.wished("portrait", found, {"voice": "espeak:de", "review": 3}, 2) == found
+    assert ladder.wished("portrait", found, {"emphasis": 0.8}, 2).rung == Rung("avct", 1, 2, 0.8)
+    other = ladder.wished("portrait", found, {"engine": "lipmemory", "start": 2}, 2)
+    assert other.rung == Rung("lipmemory", 2, 2, ladder.FRESH["portrait", "lipmemory"]) and "reviewer" in other.why and "lipmemory" in other.why
+    assert ladder.wished("portrait", ladder.Next(None, "spent"), {"engine": "coherence"}, 4).rung == Rung("coherence", 0, 4, ladder.FRESH["portrait", "coherence"])

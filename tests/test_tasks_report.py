@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
+from infra import charts
 from infra.artifacts import Artifacts
 from infra.media import VideoWriter, write_wav
 from infra.store import FolderStore
-from tasks import charts, report
+from tasks import report
 from tasks.report import write_report
 
 PORTRAITS = Path(__file__).resolve().parent.parent / "demo" / "portraits"
