@@ -14,7 +14,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
-from db import desk_tables as d
+from db import tables_desk as d
 from db.session import Database
 from infra.errors import AccountError
 

@@ -13,8 +13,8 @@ from sqlalchemy import Select, delete, func, literal, select, text, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from db import desk_tables as d
 from db import tables as t
+from db import tables_desk as d
 from db.accounts import Person
 from db.session import Database
 from infra.errors import DeskError

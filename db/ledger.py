@@ -248,11 +248,11 @@ def record_stage(database: Database, held: Lease, key: str, stage: str, row: Art
 
 def claim(database: Database, held: Lease, key: str) -> bool:
     """Whether this job is the one that makes what is under a stage's key: no other job whose lease holds has said so. Raises StaleToken."""
-    working = select(t.Job.id).where(t.Job.id == t.Claim.job_id, t.Job.token == t.Claim.token, t.Job.state == "running", t.Job.lease_expires > func.now()).exists()
+    working = select(t.Job.id).where(t.Job.id == t.StageClaim.job_id, t.Job.token == t.StageClaim.token, t.Job.state == "running", t.Job.lease_expires > func.now()).exists()
     with _holding(database, held) as (session, job):
         mine = {"job_id": job.id, "token": job.token}
-        said = insert(t.Claim).values(key=key, **mine).on_conflict_do_update(index_elements=["key"], set_=mine, where=(t.Claim.job_id == job.id) | ~working)
-        return session.execute(said.returning(t.Claim.key)).first() is not None
+        said = insert(t.StageClaim).values(key=key, **mine).on_conflict_do_update(index_elements=["key"], set_=mine, where=(t.StageClaim.job_id == job.id) | ~working)
+        return session.execute(said.returning(t.StageClaim.key)).first() is not None
 
 
 def record_take(database: Database, held: Lease, take: TakeRecord, verdict: VerdictRecord) -> int:

@@ -12,9 +12,9 @@ from typing import Any
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from db import desk_tables as d
 from db import reviews
 from db import tables as t
+from db import tables_desk as d
 from db.accounts import Person
 from db.desk import claim_in
 from db.session import Database

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db import desk_tables  # noqa: F401 (the desk's tables belong to the same schema)
+from db import tables_desk, tables_events  # noqa: F401 (their tables belong to the same schema)
 from db.base import Base, one_of
 
 JOB_STATES = ("queued", "running", "delivered", "flagged", "rejected", "failed", "cancelled")
@@ -229,10 +229,10 @@ class StageResult(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
-class Claim(Base):
+class StageClaim(Base):
     """Which job makes what is under a stage's key, as long as its lease under that token holds; others wait for it."""
 
-    __tablename__ = "claims"
+    __tablename__ = "stage_claims"
     key: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"))
     token: Mapped[int] = mapped_column(BigInteger)
@@ -270,6 +270,3 @@ class Event(Base):
     job_id: Mapped[int | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     kind: Mapped[str]
     detail: Mapped[dict[str, Any]]
-
-
-from db import tables_events  # noqa: E402, F401 (its tables belong to the same metadata)

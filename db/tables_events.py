@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Identity, Index, Integer, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from db.tables import Base
+from db.base import Base
 
 OUTCOMES = ("pending", "delivered", "given up")
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from db import accounts
-from db.desk_tables import ROLES
+from db.tables_desk import ROLES
 from review import pages, texts
 from review.access import Admin, Refused, Viewer
 

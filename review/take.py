@@ -53,7 +53,7 @@ def _told(database: Any, take_id: int) -> dict[str, Any]:
 
 
 def _kinds(database: Any, job_id: int) -> list[str]:
-    from db import desk_tables as d
+    from db import tables_desk as d
 
     with database.begin() as session:
         row = session.get(d.Waiting, job_id)

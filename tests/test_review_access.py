@@ -10,8 +10,8 @@ from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from db import accounts
-from db.desk_tables import ROLES
 from db.session import Database
+from db.tables_desk import ROLES
 from infra.artifacts import open_artifacts
 from infra.errors import AccountError
 from infra.postgres import embedded_url
