@@ -34,6 +34,7 @@ LEASE = "20"
 LONGEST = 1200
 SETTINGS = {"DUBWRIGHT_LEASE_SECONDS": LEASE, "DUBWRIGHT_BACKOFF_SECONDS": "5"}
 DISK = "48m"
+CUT_OFF = "SELECT count(*) FROM events WHERE kind = 'deferred'"
 AHEAD = 300  # seconds that a clock is ahead
 
 
@@ -52,8 +53,10 @@ class Outage:
     told: set[str] = field(default_factory=set)
 
 
-def disturb(held: Bench, plain: Trial, outage: Outage, seconds: float, of: tuple[str, str] = ("", "")) -> dict[str, Any]:
-    """Run the batch to its end while `outage` comes and goes. of: a (stage, job) all but which is done already."""
+def disturb(held: Bench, plain: Trial, outage: Outage, seconds: float, of: tuple[str, str] = ("", ""), noticed: bool = False) -> dict[str, Any]:
+    """Run the batch to its end while `outage` comes and goes. of: a (stage, job) all but which is done already. noticed: it stays until a job was
+    cut off by it, however long that takes.
+    """
     windows, since, back, started = 0, 0.0, False, time.monotonic()
     with held.fresh(*of):
         if outage.at is None:
@@ -62,7 +65,7 @@ def disturb(held: Bench, plain: Trial, outage: Outage, seconds: float, of: tuple
         workers = {hear: process for process, hear in (crew.start(crew.worker, held.batch) for _ in range(2))}
         try:
             while workers and time.monotonic() < started + LONGEST:
-                if since and not back and time.monotonic() > since + seconds:
+                if since and not back and time.monotonic() > since + seconds and (not noticed or held.rows(CUT_OFF)):
                     outage.up()
                     back = True
                 said = crew.heard(workers, 0.2)
@@ -246,11 +249,11 @@ def run(names: list[str] | None = None, seconds: float = SECONDS, jobs: tuple[st
     return found
 
 
-def full(held: Bench, plain: Trial, at: Point | None, seconds: float, of: tuple[str, str] = ("", "")) -> dict[str, Any]:
+def full(held: Bench, plain: Trial, at: Point | None, seconds: float, of: tuple[str, str] = ("", ""), noticed: bool = False) -> dict[str, Any]:
     """The disk under a worker's folder is full for so many seconds. Raises Impossible."""
     cache = held.folder / "home" / "cache"
     with small_disk(cache) as (fill, free):
-        return disturb(held, plain, Outage("disk full", at, fill, free), seconds, of)
+        return disturb(held, plain, Outage("disk full", at, fill, free), seconds, of, noticed)
 
 
 def main() -> None:

@@ -39,9 +39,9 @@ def test_workers_killed_in_the_third_window_and_between_puts(held: Bench, plain:
 
 
 def test_a_full_disk_and_a_store_that_is_gone_are_told_and_waited_out(held: Bench, plain: Trial) -> None:
-    told = {"s3": outages.disturb(held, plain, outages.outages(held)["s3 down"], 4, ("render", PORTRAIT))}
+    told = {"s3": outages.disturb(held, plain, outages.outages(held)["s3 down"], 1, ("render", PORTRAIT), noticed=True)}
     try:
-        told["disk"] = outages.full(held, plain, Point("window", "render", FILM, 2), 4, ("render", FILM))
+        told["disk"] = outages.full(held, plain, Point("window", "render", FILM, 2), 1, ("render", FILM), noticed=True)
     except outages.Impossible:
         told["disk"] = told["s3"] | {"told": ["disk.full"]}
     for row in told.values():
