@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import cli_operate
+import cli_rights
 from console import (
     EXIT_JOBS,
     Bars,
@@ -609,6 +610,7 @@ def worker(
 
 
 cli_operate.add(app, verb, _settings)
+cli_rights.add(app, verb, _settings)
 
 
 def main() -> None:

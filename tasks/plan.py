@@ -187,6 +187,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
     asks += [] if row.engine == "auto" else ["no other engine"]
+    asks += [{"label": row.label}] if row.label else []
     if row.video:
         asks.append(dubbing_of(row))
     return Planned(row, "invalid" if error else "made", _hash(asks), inputs, 0.0 if error else seconds, 0.0, error)
@@ -264,6 +265,7 @@ def spec_of(made: Plan, job: Planned) -> dict[str, Any]:
         "gate": row.gate,
         "seed": row.seed,
         "consent": row.consent,
+        "label": row.label,
         "dubbing": dubbing_of(row) if row.video else None,
         "seconds": round(job.seconds, 2),
         "estimate": round(job.estimate, 2),

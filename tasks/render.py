@@ -11,7 +11,7 @@ import numpy as np
 from infra.media import VideoWriter
 from infra.version import source_hash
 from models.types import FRAME_RATE, Motion, Portrait
-from tasks import progress
+from tasks import marking, progress
 from tasks.engines import LIPS, engine, mover, weights_of
 from tasks.stages import Take, Work, keep
 
@@ -30,14 +30,17 @@ def render(work: Work, take: Take) -> None:
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "speech": work.made["speech"].sha256,
         "encode": [settings.video_crf, settings.video_preset],
+        "marks": marking.asks_of(work),
     }
+    payload = marking.payload_of(asks)
     sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
     take.windows = ((0, take.motion.frames, 0.0),)
-    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, path))
+    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: _write(work, take, path, payload))
+    take.parameters |= {"watermark": f"{payload:016x}"}
     progress.tell(work.name, "render", take.motion.frames, take.motion.frames)
 
 
-def _write(work: Work, take: Take, path: Path) -> None:
+def _write(work: Work, take: Take, path: Path, payload: int) -> None:
     assert work.portrait is not None and take.motion is not None and work.speech is not None
     settings, total = work.settings, take.motion.frames
     sound = work.folder / "sound.wav"
@@ -46,9 +49,10 @@ def _write(work: Work, take: Take, path: Path) -> None:
     windows: list[tuple[int, int, float]] = []
     started = time.perf_counter()
     rate = Fraction(FRAME_RATE)
+    marked = marking.on_frames(payload, work.spec.get("label", ""), height, width)
     with VideoWriter(path, width, height, rate, sound, crf=settings.video_crf, preset=settings.video_preset, threads=settings.threads) as out:
         for number, frame in enumerate(_frames(work, take, work.portrait, take.motion), 1):
-            out.write(frame)
+            out.write(marked(frame, (number - 1) / rate))
             if number % 10 == 0:
                 progress.tell(work.name, "render", number, total)
             if number % WINDOW == 0 or number == total:

@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from infra.errors import InputError
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -81,9 +83,22 @@ class Defaults(BaseModel):
     original_sound: Literal["replace", "keep"] = Field("replace", description="`keep`: the video's own first sound track stays, as the last one.")
     quiet_shots: Literal["redraw", "copy"] = Field("redraw", description="`copy`: shots in which nothing is said stay as they are, unencoded where that can be.")
     voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
+    label: str = Field("", description="Words shown in the picture's corner; `true` for `AI-generated`.")
     consent: str = Field("", description="Reference of the consent record; kept with the job.")
     priority: int = Field(0, ge=-1000, le=1000, description="A job of more is worked on first; from -1000 to 1000.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _label(cls, value: object) -> str:
+        if not value:
+            return ""
+        from infra.marking.label import label_text
+
+        try:
+            return label_text(value)
+        except InputError as error:
+            raise PydanticCustomError("label", "{problem}|{fix}", {"problem": error.message, "fix": error.next_step}) from error
 
     @field_validator("locale")
     @classmethod

@@ -10,7 +10,7 @@ import pytest
 from flow_cases import ROOT, new_home, run, write_manifest
 
 VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
-         "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker")  # fmt: skip
+         "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "detect", "deploy", "worker")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")
@@ -65,6 +65,7 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("plan", "{bad}"), {}, 2, "manifest.invalid"),
         (("lineage", "0" * 64), {}, 2, "lineage.unknown"),
         (("lineage", "nowhere.mp4"), {}, 2, "store.missing"),
+        (("detect", "nowhere.mp4"), {}, 2, "store.missing"),
         (("score", "{bad}"), {}, 2, "media.unreadable"),
         (("report", "nobody"), {}, 2, "batch.missing"),
         (("review", "nobody"), {}, 2, "batch.missing"),

@@ -5,7 +5,7 @@ redrawn from. render: streamed from the source's own pictures to one encode. Not
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice
@@ -26,7 +26,7 @@ from models.lipmemory.align import rigid, steadied
 from models.lipmemory.compose import Reference
 from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen
 from models.types import Speech
-from tasks import progress
+from tasks import marking, progress
 from tasks.dubbing.cast import Wish, choose
 from tasks.dubbing.references import References, find_references
 from tasks.dubbing.spans import QUIET, Span, plan_spans, strengths, told
@@ -123,34 +123,38 @@ def render(work: Work, take: Take) -> None:
         "dubbing": work.spec["dubbing"],
         "encode": [settings.video_crf, settings.video_preset],
         "language": work.lease.locale,
+        "marks": marking.asks_of(work),
     }
+    payload = marking.payload_of(asks)
     sources = work.sources("video", "speech", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
     left: list[list[str]] = []
-    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: left.append(_write(work, take, emphasis, path)))
+    take.made["render"] = keep(work, "render", "render.mp4", asks, sources, lambda path: left.append(_write(work, take, emphasis, path, payload)))
     video = take.made["render"].sha256
 
     def say(path: Path) -> None:
         """What the writer could not keep of the source; a render whose words were lost with its process is made once more for them."""
-        save_tree(path, {"notes": left[0] if left else _write(work, take, emphasis, work.folder / "again.mp4")})
+        save_tree(path, {"notes": left[0] if left else _write(work, take, emphasis, work.folder / "again.mp4", payload)})
 
     kept = load_tree(keep(work, "kept", "kept.json", asks, ((video, "render"),), say).path)
-    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
+    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
     take.notes = (*kept["notes"], *work.cast["notes"])
     progress.tell(work.name, "render", work.tracks.frames, work.tracks.frames)
 
 
-def _write(work: Work, take: Take, emphasis: float, path: Path) -> list[str]:
+def _write(work: Work, take: Take, emphasis: float, path: Path, payload: int) -> list[str]:
     assert work.tracks is not None and work.cast is not None and work.speech is not None
     total = max(work.tracks.frames, 1)
     windows: list[tuple[int, int, float]] = []
     started = time.perf_counter()
     notes: list[str] = []
     film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path)
+    facts, label = inspect(work.inputs["video"]), work.spec.get("label", "")
     made = dub(
         film, work.speech, path, work.settings, engine(take.rung.engine, work.lease.preset), language=work.lease.locale, rung=take.rung.start,
         emphasis=emphasis, notes=notes, hold=work.spec["dubbing"]["length"] == "hold", keep_original=work.spec["dubbing"]["original_sound"] == "keep",
+        marked=marking.on_pictures(payload, label, facts.height, facts.width), copy=not label,
     )  # fmt: skip
     for number in made:
         if number % 10 == 0:
@@ -176,13 +180,15 @@ class Film:
 def dub(
     film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipEngine, *, language: str, rung: int = 0,
     emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False,
+    marked: Callable[[Picture], Picture] = lambda picture: picture, copy: bool = True,
 ) -> Iterator[int]:  # fmt: skip
     """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
 
     rung: which of a track's references. hold: the last picture stands while speech runs on. notes: what the writer could not keep is
-    added. Raises MediaError and DiskFull.
+    added. marked: what is done to every picture last of all, over the whole of it. copy: quiet shots may be copied, which leaves them as
+    they are. Raises MediaError and DiskFull.
     """
-    copied = [(span.first, span.last) for span in film.spans if span.why == QUIET]
+    copied = [(span.first, span.last) for span in film.spans if span.why == QUIET and copy]
     sound = path.with_suffix(".wav")
     speech.write(sound)
     writer = DubWriter(
@@ -193,7 +199,7 @@ def dub(
     with writer as out, References(film.references, rung) as references:
         redrawn = Redrawn(made, film.tracks, film.spans, references, speech.speech, emphasis)
         for number, picture in enumerate(redrawn.of(_held(pictures(film.video), writer.facts, until), settings.threads), 1):
-            out.write(picture)
+            out.write(marked(picture))
             yield number
             if number % WINDOW == 0:
                 give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
