@@ -111,6 +111,7 @@ def demo(
 ) -> int:
     """Make the shipped batch: two portraits, several languages, text, WebVTT and a recording."""
     place = output if output.startswith("s3://") else str(Path(output).absolute())
+    cli_rights.enter_demo(DEMO.parent / "consents.yaml")
     return _run(DEMO, place, "", "", False, Voice(as_json))
 
 

@@ -75,7 +75,7 @@ def _seen(work: Work, error: BaseException) -> dict[str, str]:
 
 
 def _run(work: Work) -> str:
-    from tasks import prepare, publish, takes
+    from tasks import consent, prepare, publish, takes
     from tasks.dubbing import redub
     from tasks.ingest import ingest
     from tasks.motion import move
@@ -84,6 +84,7 @@ def _run(work: Work) -> str:
     _stage(work, "ingest", ingest)
     if work.spec.get("fault"):
         return _refuse(work)
+    _stage(work, "consent", consent.check)
     if (take := takes.approved(work)) is not None:
         _stage(work, "deliver", publish.deliver, take)
         return "delivered"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.errors import AlreadyThere
+from infra.errors import AlreadyThere, ConsentError
 from infra.settings import Settings
 from infra.store import Store, open_store, sha256_of
 from models.types import Cue
@@ -134,9 +134,11 @@ def deliver(
     """Put a passed take that is marked at the manifest's output (`s3://bucket/prefix` or a folder), every file created once.
 
     What is there already with the same bytes is left, so that an interrupted delivery can be made again. Raises AlreadyThere,
-    before anything is written, where a file of that name holds other bytes; StoreError where the store refuses; MediaError
-    where the video cannot be read.
+    before anything is written, where a file of that name holds other bytes; ConsentError where the facts name no record; StoreError where
+    the store refuses; MediaError where the video cannot be read.
     """
+    if not facts.get("consent"):
+        raise ConsentError(f"{title}/{locale} would be delivered without a consent record", job=f"{title}/{locale}")
     called = names(title, locale)
     content: dict[str, bytes | Path] = {"video": video.path, "captions": webvtt(cues).encode(), "poster": poster(video.path)}
     files = {role: _facts(called[role], TYPES[role], source) for role, source in content.items()}

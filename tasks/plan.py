@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from db import ledger, queries
+from db import consents, ledger, queries
 from db.session import Database
 from infra.artifacts import Artifacts
-from infra.errors import DubwrightError, InputError, classify
+from infra.errors import ConsentError, DubwrightError, InputError, classify
 from infra.media import probe
 from infra.settings import Settings
 from infra.store import within
@@ -82,7 +82,22 @@ def plan(manifest: Manifest, database: Database, settings: Settings, tell: Calla
         job.estimate = job.seconds * rate
         if job.state == "made" and job.key in there:
             job.state, job.delivered = "exists", there[job.key]
+    _ask_consent(database, jobs)
     return Plan(manifest, output, key, jobs)
+
+
+def _ask_consent(database: Database, jobs: list[Planned]) -> None:
+    """Jobs that would be made without a valid consent record cannot be. The ledger keeps no such fault: a record may come yet."""
+    wanted = [job for job in jobs if job.state == "made"]
+    found = consents.resting_on(database, [consents.Use.of_job(job.row.title, job.row.locale, _asked(job)) for job in wanted])
+    for job, rest in zip(wanted, found, strict=True):
+        if isinstance(rest, ConsentError):
+            job.state, job.error, job.estimate = "invalid", rest, 0.0
+
+
+def _asked(job: Planned) -> dict[str, Any]:
+    inputs = {role: {"sha256": told.sha256, "place": told.place} for role, told in job.inputs.items()}
+    return {"inputs": inputs, "consent": job.row.consent, "use": job.row.use, "territory": job.row.territory}
 
 
 def measured_rate(database: Database) -> float:
@@ -265,9 +280,11 @@ def spec_of(made: Plan, job: Planned) -> dict[str, Any]:
         "gate": row.gate,
         "seed": row.seed,
         "consent": row.consent,
+        "use": row.use,
+        "territory": row.territory,
         "label": row.label,
         "dubbing": dubbing_of(row) if row.video else None,
         "seconds": round(job.seconds, 2),
         "estimate": round(job.estimate, 2),
-        "fault": None if job.error is None else job.error.to_dict() | {"job": job.name},
+        "fault": None if job.error is None or isinstance(job.error, ConsentError) else job.error.to_dict() | {"job": job.name},
     }

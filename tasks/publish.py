@@ -6,6 +6,7 @@ from db import ledger
 from infra.marking.signer import open_signer
 from infra.version import code_version
 from models.types import SyncScore
+from tasks import consent
 from tasks.deliver import Delivered
 from tasks.deliver import deliver as put
 from tasks.judge import weights_of
@@ -24,18 +25,21 @@ NEXT = {
 def deliver(work: Work, take: Take) -> None:
     """Sign the take, put it at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes.
 
-    Raises MarkingError, before anything is put, where the file's marks do not hold.
+    Before anything is put: raises ConsentError where no valid record covers a face or voice, MarkingError where the file's marks do not
+    hold. A revocation waits until what is being delivered has been recorded.
     """
     assert work.speech is not None
+    consent.check(work)
     video = signed(work, take)
     marked = checked(
         video.path, payload=watermark_of(work, take), artifact=take.made["render"].sha256, signer=open_signer(work.settings), job=work.name
     )
-    made = put(
-        marked, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
-        facts=facts(work, take), settings=work.settings,
-    )  # fmt: skip
-    ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
+    with consent.held(work) as records:
+        made = put(
+            marked, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
+            facts={**facts(work, take), "consent": records}, settings=work.settings,
+        )  # fmt: skip
+        ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
 
 
 def _files(made: Delivered) -> dict[str, str]:
@@ -62,7 +66,6 @@ def facts(work: Work, take: Take) -> dict[str, Any]:
         "weights": sorted(weights_of(work, take), key=lambda row: row["sha256"]),
         "code_version": take.code or code_version(),
         "label": work.spec.get("label", "") or None,
-        "consent": work.spec["consent"] or None,
         **({"review": take.review} if take.review else {}),
     }
 

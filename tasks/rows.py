@@ -84,7 +84,9 @@ class Defaults(BaseModel):
     quiet_shots: Literal["redraw", "copy"] = Field("redraw", description="`copy`: shots in which nothing is said stay as they are, unencoded where that can be.")
     voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`; by default the locale's.")
     label: str = Field("", description="Words shown in the picture's corner; `true` for `AI-generated`.")
-    consent: str = Field("", description="Reference of the consent record; kept with the job.")
+    consent: str = Field("", description="The consent record that the job rests on; found by the inputs' hashes when left out.")
+    use: str = Field("", description="What the video is for, as a consent record may ask: words separated by commas.")
+    territory: str = Field("", description="Where it will be shown, as a consent record may ask: country codes separated by commas.")
     priority: int = Field(0, ge=-1000, le=1000, description="A job of more is worked on first; from -1000 to 1000.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
 
@@ -99,6 +101,11 @@ class Defaults(BaseModel):
             return label_text(value)
         except InputError as error:
             raise PydanticCustomError("label", "{problem}|{fix}", {"problem": error.message, "fix": error.next_step}) from error
+
+    @field_validator("use", "territory")
+    @classmethod
+    def _words(cls, value: str) -> str:
+        return ",".join(word for part in value.split(",") if (word := part.strip()))
 
     @field_validator("locale")
     @classmethod

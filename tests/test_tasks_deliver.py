@@ -53,6 +53,7 @@ FACTS = {
     "preset": "compact",
     "take": 1,
     "verdict": "pass",
+    "consent": ["c-test"],
     "score": {"confidence": 0.31, "distance": float("nan")},
     "offset": np.int64(0),
 }
