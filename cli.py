@@ -175,6 +175,8 @@ def plan(
     words = {"made": "would be made", "exists": "exists", "invalid": "cannot be made"}
     cells = [[f"{r['title']}/{r['locale']}", words[r["state"]], f"{r['video_seconds']:.1f} s", r["error"]["message"] if r["error"] else r["url"] or ""] for r in rows]
     voice.table("", ["job", "", "video", ""], cells)
+    for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith("consent.")):
+        voice.plain(f"next: {step}")
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
     voice.plain(f"next: dubwright run {manifest}" if not counts["invalid"] else "next: mend the jobs that cannot be made, or run the others as they are")
     return EXIT_JOBS if counts["invalid"] else 0

@@ -132,19 +132,29 @@ def _known(session: Session, consent_id: str) -> t.Consent:
 def resting_on(database: Database, uses: Sequence[Use]) -> list[dict[str, str] | ConsentError]:
     """For each use, the record that each of its subjects rests on (id by hash), or the error of one that rests on none."""
     with database.begin() as session:
-        subjects = [roots(session, use.subjects) for use in uses]
+        known: dict[str, dict[str, str]] = {}
+        subjects = [roots(session, use.subjects, known) for use in uses]
         asks = [(sha256, use) for use, found in zip(uses, subjects, strict=True) for sha256 in found]
         covering = iter(_covering(session, asks))
         return [_chosen(session, use, {sha256: next(covering) for sha256 in found}) for use, found in zip(uses, subjects, strict=True)]
 
 
-def roots(session: Session, subjects: Mapping[str, str]) -> dict[str, str]:
-    """What the inputs of a job lead back to: role by hash; an input that was made here stands for what it was made from."""
+def roots(session: Session, subjects: Mapping[str, str], known: dict[str, dict[str, str]] | None = None) -> dict[str, str]:
+    """What the inputs of a job lead back to: role by hash; an input that was made here stands for what it was made from.
+
+    known: what was found of other inputs in the same transaction, which is added to.
+    """
     found: dict[str, str] = {}
+    known = {} if known is None else known
     for role, sha256 in subjects.items():
-        below = session.execute(text("SELECT sha256, role FROM consent_roots(:file)"), {"file": sha256}).tuples().all()
-        found |= dict(below) if below else {sha256: role}
+        if sha256 not in known:
+            known[sha256] = _below(session, sha256)
+        found |= known[sha256] or {sha256: role}
     return found
+
+
+def _below(session: Session, sha256: str) -> dict[str, str]:
+    return dict(session.execute(text("SELECT sha256, role FROM consent_roots(:file)"), {"file": sha256}).tuples().all())
 
 
 def _covering(session: Session, asks: Sequence[tuple[str, Use]]) -> list[list[str]]:
@@ -210,7 +220,7 @@ def _named(session: Session, use: Use) -> ConsentError:
 
 def enter_delivery(session: Session, job: t.Job, sha256: str) -> None:
     """Enter what a delivery rests on, in its own transaction, the records held against revocation until it ends. Raises ConsentError."""
-    below = dict(session.execute(text("SELECT sha256, role FROM consent_roots(:file)"), {"file": sha256}).tuples().all())
+    below = _below(session, sha256)
     chosen = _settled(session, Use.of_job(job.title, job.locale, job.spec), below)
     hold(session, chosen.values())
     session.flush()
