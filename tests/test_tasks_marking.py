@@ -136,6 +136,26 @@ def test_each_tampered_file_is_refused(place: Path, good: Path, signer: Signer) 
         assert told.value.code in ("marking.no_manifest", "marking.invalid", "marking.foreign") and told.value.next_step, way
 
 
+def test_a_known_watermark_is_found_where_it_cannot_be_read(place: Path) -> None:
+    """Two seconds of 256 x 240 in which nothing keeps still."""
+    from fractions import Fraction
+
+    from infra.media import VideoWriter
+    from redub_cases import HEIGHT as LOW
+    from redub_cases import WIDTH as NARROW
+    from redub_cases import face, swayed
+
+    picture, mark = face(HOPPER, LOW, NARROW), Watermark(PAYLOAD, LOW, NARROW)
+    for name, marks in (("small.mp4", True), ("small-bare.mp4", False)):
+        with VideoWriter(place / name, NARROW, LOW, Fraction(25), None, threads=1) as out:
+            for number in range(50):
+                frame = swayed(picture, number, 5.0)
+                out.write(mark.on_rgb(frame, number / 25) if marks else frame)
+    assert detect.carries(place / "small.mp4", PAYLOAD).payload == PAYLOAD
+    assert detect.carries(place / "small.mp4", PAYLOAD ^ 0xFFFF0000FF).payload is None
+    assert detect.carries(place / "small-bare.mp4", PAYLOAD).payload is None
+
+
 def test_a_file_without_its_watermark_or_of_another_take_is_refused(place: Path, signer: Signer, good: Path) -> None:
     bare = signed(film(place / "bare.mp4", None, 50), place / "bare-signed.mp4", signer)
     other = signed(film(place / "wrong.mp4", PAYLOAD ^ 5, 50), place / "wrong-signed.mp4", signer)
