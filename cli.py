@@ -15,6 +15,7 @@ import typer
 
 import cli_observe
 import cli_operate
+import cli_rights
 import cli_serve
 import cli_token
 import cli_webhooks
@@ -113,6 +114,7 @@ def demo(
 ) -> int:
     """Make the shipped batch: two portraits, several languages, text, WebVTT and a recording."""
     place, voice = output if output.startswith("s3://") else str(Path(output).absolute()), Voice(as_json)
+    cli_rights.enter_demo(DEMO.parent / "consents.yaml")
     code = _run(DEMO, place, "", "", False, voice)
     voice.plain("review desk: dubwright serve shows what was flagged, with its curves, and takes decisions")
     return code
@@ -178,6 +180,8 @@ def plan(
     words = {"made": "would be made", "exists": "exists", "invalid": "cannot be made"}
     cells = [[f"{r['title']}/{r['locale']}", words[r["state"]], f"{r['video_seconds']:.1f} s", r["error"]["message"] if r["error"] else r["url"] or ""] for r in rows]
     voice.table("", ["job", "", "video", ""], cells)
+    for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith("consent.")):
+        voice.plain(f"next: {step}")
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
     voice.plain(f"next: dubwright run {manifest}" if not counts["invalid"] else "next: mend the jobs that cannot be made, or run the others as they are")
     return EXIT_JOBS if counts["invalid"] else 0
@@ -579,6 +583,7 @@ cli_observe.add(app, verb, _settings)
 cli_token.add(app, verb, _settings)
 cli_webhooks.add(app, verb, _settings)
 cli_serve.add(app, verb, _settings)
+cli_rights.add(app, verb, _settings)
 
 
 def main() -> None:

@@ -29,7 +29,7 @@ from benchmarks import crew, trials
 from benchmarks.crew import Said
 from benchmarks.trials import Bench, Ended
 
-STAGES = ("ingest", "speech", "faces", "motion", "tracks", "cast", "render", "score", "gate", "deliver")
+STAGES = ("ingest", "consent", "speech", "faces", "motion", "tracks", "cast", "render", "score", "gate", "deliver")
 OBJECTS = 4  # that a delivery puts
 LONGEST = 900  # seconds of a trial
 WHOLE = 20  # one trial of so many begins with nothing done

@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.allowed import allow
 from db import queries
 from db.session import Database
 from infra.errors import EngineError
 from infra.postgres import embedded_url
+from infra.settings import Settings
 from tasks.ladder import of_row
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -65,6 +67,7 @@ def _run(portraits: list[Path], sentences: list[tuple[str, str]], takes: int, ho
     manifest.write_text(json.dumps({"batch": "ladder", "output": str(home / "out"), "ladder": {"takes": takes}, "jobs": jobs}))
     known = {name: value for name, value in os.environ.items() if not name.startswith(("DUBWRIGHT_", "PREFECT_"))}
     known |= {"DUBWRIGHT_HOME": str(home), "DUBWRIGHT_THREADS": os.environ.get("DUBWRIGHT_THREADS", "2")}
+    allow(Settings(home=home), *portraits)  # type: ignore[call-arg]  # every field has a default
     try:
         done = subprocess.run([sys.executable, str(ROOT / "cli.py"), "run", str(manifest), "--json"], env=known, capture_output=True, text=True, check=False)
         if done.returncode not in (0, 3):

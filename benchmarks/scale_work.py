@@ -193,8 +193,9 @@ def without_networks(sleeper: Sleeper, size: int = 0) -> None:
 
     from models.types import Cue, Portrait, Speech
     from tasks import deliver, engines, judge, motion, prepare, publish, render
+    from tasks.marking import Marked
     from tasks.speech import SpeechTrack
-    from tasks.stages import Take, Work, keep
+    from tasks.stages import Made, Take, Work, keep
     from tasks.values import save_score, score_from
 
     score = score_from(recorded()["score"])
@@ -234,17 +235,25 @@ def without_networks(sleeper: Sleeper, size: int = 0) -> None:
         take.windows = ((0, 200, 0.0),)
         sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
         take.made["render"] = stage(work, "render", {"job": work.lease.key}, sources, lambda path: path.write_bytes(work.lease.key.encode() + bytes(size)))
+        take.parameters |= {"watermark": "0" * 16}
+
+    def sign(work: Work, take: Take) -> Made:
+        video = take.made["render"]
+        return stage(work, "sign", {"video": video.sha256}, ((video.sha256, "render"),), lambda path: path.write_bytes(b"signed " + video.path.read_bytes()))
+
+    def checked(path: Path, **_: Any) -> Marked:
+        return Marked(path, "0" * 16, "nobody")
 
     def judged(work: Work, take: Take) -> None:
         video = take.made["render"]
         take.made["score"] = stage(work, "score", {"video": video.sha256}, ((video.sha256, "render"),), lambda path: save_score(path, score))
         take.score = score
 
-    def put(video: Path, cues: Any, *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Any, captions: Any = ()) -> deliver.Delivered:
+    def put(video: Marked, cues: Any, *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Any, captions: Any = ()) -> deliver.Delivered:
         from infra.store import open_store
 
         store, called = open_store(output, settings), deliver.names(title, locale)
-        content = {role: video.read_bytes() if role == "video" else f"{title} {locale} {role}".encode() for role in deliver.ORDER}
+        content = {role: video.path.read_bytes() if role == "video" else f"{title} {locale} {role}".encode() for role in deliver.ORDER}
         for role in deliver.ORDER:
             if store.info(called[role]) is None:
                 store.put(called[role], content[role], if_absent=True)
@@ -254,6 +263,7 @@ def without_networks(sleeper: Sleeper, size: int = 0) -> None:
 
     engines.engine = stub  # type: ignore[assignment]
     prepare.speech, prepare.faces, motion.move, render.render, judge.score, publish.put = speech, faces, move, draw, judged, put
+    publish.signed, publish.checked = sign, checked  # type: ignore[assignment]
 
 
 def work(given: dict[str, Any], shared: Any, stop: Any) -> None:

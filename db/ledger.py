@@ -13,12 +13,13 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session, load_only
 
-from db import retention, workers
+from db import consents, retention, workers
 from db import tables as t
 from db.session import Database
 from infra.errors import StaleToken
 
 LEAN = load_only(t.Job.batch_id, t.Job.state, t.Job.token, t.Job.attempts, t.Job.outages)  # what writes look at; the spec is long
+RIGHTS = ("consent", "use", "territory")  # what a job says of consent names no job: it may be corrected
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ class VerdictRecord:
 def submit(database: Database, key: str, name: str, output: str, jobs: list[JobSpec], ladder: dict[str, Any] | None = None) -> Submitted:
     """Enter a batch, once: the same key from any number of clients at once gives one batch.
 
-    ladder: how far its jobs may climb; of a batch that is there, the newest submission's holds, and so do its jobs' priorities.
+    ladder: how far its jobs may climb; of a batch that is there, the newest submission's holds, and so do its jobs' priorities and what
+    they say of consent.
     """
     limits = ladder or {}
     with database.begin() as session:
@@ -116,6 +118,7 @@ def submit(database: Database, key: str, name: str, output: str, jobs: list[JobS
                 batch.ladder = limits
                 _event(session, batch.id, None, "ladder", limits)
             _priorities(session, batch.id, {(job.title, job.locale): job.priority for job in jobs})
+            _rights(session, batch.id, {(job.title, job.locale): {name: job.spec[name] for name in RIGHTS if name in job.spec} for job in jobs})
             return Submitted(batch.id, False)
         rows = [
             {"batch_id": row, "position": i, **{name: getattr(j, name) for name in ("key", "title", "locale", "engine", "preset", "spec", "priority")}}
@@ -132,6 +135,13 @@ def _priorities(session: Session, batch_id: int, wanted: dict[tuple[str, str], i
         if wanted.get((title, locale), priority) != priority:
             session.execute(update(t.Job).where(t.Job.id == job_id).values(priority=wanted[title, locale]))
             _event(session, batch_id, job_id, "priority", {"priority": wanted[title, locale]})
+
+
+def _rights(session: Session, batch_id: int, wanted: dict[tuple[str, str], dict[str, Any]]) -> None:
+    for job in session.execute(select(t.Job).where(t.Job.batch_id == batch_id, t.Job.state != "delivered")).scalars():
+        said = wanted.get((job.title, job.locale), {})
+        if any(job.spec.get(name, "") != value for name, value in said.items()):
+            job.spec = {**job.spec, **said}
 
 
 def retry(database: Database, batch_id: int, states: tuple[str, ...] = ("failed", "flagged")) -> int:
@@ -219,7 +229,7 @@ def _artifacts(session: Session, rows: list[ArtifactRow]) -> bool:
         return False
     known = {row.sha256: {"sha256": row.sha256, "kind": row.kind, "size": row.size, "key": row.key} for row in rows}
     session.execute(insert(t.Artifact).values(sorted(known.values(), key=lambda row: row["sha256"])).on_conflict_do_nothing())
-    back = update(t.Artifact).where(t.Artifact.sha256.in_(known), t.Artifact.marked_at.is_not(None)).values(marked_at=None, gone_at=None)
+    back = update(t.Artifact).where(t.Artifact.sha256.in_(known), t.Artifact.marked_at.is_not(None)).values(marked_at=None, gone_at=None, erasure_id=None)
     revived = session.execute(back.returning(t.Artifact.sha256)).first() is not None
     edges = sorted({(row.sha256, source, role) for row in rows for source, role in row.made_from})
     if edges:
@@ -333,9 +343,14 @@ def latest_calibration(database: Database, scorer: str) -> dict[str, Any] | None
 
 
 def deliver(database: Database, held: Lease, take_id: int, sha256: str, url: str, files: dict[str, str]) -> None:
-    """Record the job's one delivery and end the job. Raises StaleToken; the database refuses a second one or an untraceable one."""
+    """Record the job's one delivery, with the consent records that it rests on, and end the job.
+
+    Raises StaleToken; ConsentError where nobody allows it; the database refuses a second one, an unsigned or an untraceable one.
+    """
     with _holding(database, held) as (session, job):
         session.add(t.Delivery(job_id=job.id, take_id=take_id, sha256=sha256, url=url, files=files))
+        session.flush()
+        consents.enter_delivery(session, job, sha256)
         _end(session, job, "delivered", None)
 
 

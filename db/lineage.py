@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from db import tables as t
@@ -23,7 +23,7 @@ def _node(session: Session, sha256: str, above: set[str]) -> dict[str, Any] | No
     if artifact is None:
         return None
     node: dict[str, Any] = {"sha256": sha256, "kind": artifact.kind, "size": artifact.size, "created_at": artifact.created_at.isoformat()}
-    node["takes"] = [_take(session, take) for take in session.execute(select(t.Take).where(t.Take.video == sha256).order_by(t.Take.id)).scalars()]
+    node["takes"] = [_take(session, take) for take in session.execute(_takes(sha256)).scalars()]
     node["stages"] = [
         {"stage": row.stage, "key": row.key, "seconds": row.seconds}
         for row in session.execute(select(t.StageResult).where(t.StageResult.sha256 == sha256)).scalars()
@@ -31,6 +31,12 @@ def _node(session: Session, sha256: str, above: set[str]) -> dict[str, Any] | No
     edges = session.execute(select(t.Edge).where(t.Edge.sha256 == sha256).order_by(t.Edge.role)).scalars().all()
     node["made_from"] = [{"role": e.role, **(_node(session, e.source, above | {sha256}) or {})} for e in edges if e.source not in above]
     return node
+
+
+def _takes(sha256: str) -> Select[tuple[t.Take]]:
+    """The takes whose video this is, as it was rendered or as it was signed for delivery."""
+    signed = select(t.Delivery.take_id).where(t.Delivery.sha256 == sha256)
+    return select(t.Take).where((t.Take.video == sha256) | t.Take.id.in_(signed)).order_by(t.Take.id)
 
 
 def _take(session: Session, take: t.Take) -> dict[str, Any]:

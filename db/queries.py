@@ -278,3 +278,22 @@ def _take(take: t.Take, verdict: t.Verdict | None, calibrations: dict[int, t.Cal
             "thresholds": calibrations[verdict.calibration_id].thresholds,
         }
     return row
+
+
+def deliveries_of(database: Database, sha256: str, watermarks: list[str]) -> list[dict[str, Any]]:
+    """The takes that a file is, by the hash of its bytes as rendered or delivered, or by a watermark, with where each was delivered."""
+    query = (
+        select(t.Take, t.Job, t.Delivery)
+        .join(t.Job, t.Job.id == t.Take.job_id)
+        .outerjoin(t.Delivery, t.Delivery.take_id == t.Take.id)
+        .where(or_(t.Take.video == sha256, t.Delivery.sha256 == sha256, t.Take.parameters["watermark"].astext.in_(watermarks)))
+        .order_by(t.Take.id)
+    )
+    with database.begin() as session:
+        return [
+            {
+                "job": f"{job.title}/{job.locale}", "batch": job.batch_id, "state": job.state, "take": take.number, "video": take.video,
+                "url": delivery.url if delivery else None, "sha256": delivery.sha256 if delivery else None,
+            }
+            for take, job, delivery in session.execute(query)
+        ]  # fmt: skip

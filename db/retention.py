@@ -83,5 +83,5 @@ def remove(database: Database, delete: Callable[[str, str], None]) -> dict[str, 
 def _unmark(database: Database) -> int:
     """Keep what jobs that were under way have come to need since it was marked."""
     with database.begin() as session:
-        back = f"{KEPT} UPDATE artifacts a SET marked_at = NULL FROM kept k WHERE k.sha256 = a.sha256 AND a.marked_at IS NOT NULL AND a.gone_at IS NULL RETURNING a.sha256"  # noqa: S608 (parts of this module)
+        back = f"{KEPT} UPDATE artifacts a SET marked_at = NULL FROM kept k WHERE k.sha256 = a.sha256 AND a.marked_at IS NOT NULL AND a.gone_at IS NULL AND a.erasure_id IS NULL RETURNING a.sha256"  # noqa: S608 (parts of this module)
         return len(session.execute(text(back)).scalars().all())

@@ -8,6 +8,7 @@ from sqlalchemy import (
     CheckConstraint,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Integer,
@@ -25,6 +26,8 @@ CONTROLS = ("open", "paused", "draining")
 VERDICTS = ("pass", "flag", "fail", "unscorable")
 DECISIONS = ("approve", "reject", "again")
 TRACED = "traced"  # kind of the event that names a job's trace (flows/observed.py)
+BASES = ("own-performance", "replica", "licence", "employee", "public-domain", "synthetic")
+SUBJECTS = ("portrait", "video", "voice")
 
 
 class Batch(Base):
@@ -95,7 +98,10 @@ class Job(Base):
 
 
 class Artifact(Base):
-    """Immutable bytes in the object store. marked_at: nothing may stand on it any more; gone_at: its object was removed, its row tells of it."""
+    """Immutable bytes in the object store. marked_at: nothing may stand on it any more; gone_at: its object was removed, its row tells of it.
+
+    erasure_id: it was removed since a person's data were, whatever rests on it.
+    """
 
     __tablename__ = "artifacts"
     __table_args__ = (
@@ -110,6 +116,7 @@ class Artifact(Base):
     key: Mapped[str]
     marked_at: Mapped[datetime | None]
     gone_at: Mapped[datetime | None]
+    erasure_id: Mapped[int | None] = mapped_column(ForeignKey("erasures.id"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
@@ -258,6 +265,79 @@ class Delivery(Base):
     url: Mapped[str] = mapped_column(unique=True)
     files: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Consent(Base):
+    """What allows a person's face or voice to be used, for what, where and until when; never changed, but for its revocation and hold.
+
+    titles, locales, territories, uses: what it is limited to; an empty list is no limit. evidence: SHA-256 of the document that proves it.
+    hold: why a court or authority wants the person's material kept; empty for no hold.
+    """
+
+    __tablename__ = "consents"
+    __table_args__ = (
+        CheckConstraint("id ~ '^c-[a-z0-9-]{2,60}$'", name="id"),
+        CheckConstraint("person <> ''", name="person"),
+        CheckConstraint(one_of("basis", BASES), name="basis"),
+        CheckConstraint("evidence ~ '^([0-9a-f]{64})?$'", name="evidence"),
+        CheckConstraint("evidence <> '' OR basis IN ('public-domain', 'synthetic')", name="proven"),
+        CheckConstraint("NOT minor OR guardian <> ''", name="guardian"),
+        CheckConstraint("ends IS NULL OR ends > starts", name="term"),
+        CheckConstraint("revoked_at IS NULL OR revoked_by <> ''", name="revoked"),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(index=True)
+    basis: Mapped[str]
+    titles: Mapped[list[Any]] = mapped_column(server_default="[]")
+    locales: Mapped[list[Any]] = mapped_column(server_default="[]")
+    territories: Mapped[list[Any]] = mapped_column(server_default="[]")
+    uses: Mapped[list[Any]] = mapped_column(server_default="[]")
+    starts: Mapped[datetime] = mapped_column(server_default=func.now())
+    ends: Mapped[datetime | None]
+    evidence: Mapped[str] = mapped_column(server_default="")
+    minor: Mapped[bool] = mapped_column(server_default=text("false"))
+    guardian: Mapped[str] = mapped_column(server_default="")
+    note: Mapped[str] = mapped_column(server_default="")
+    entered_by: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    revoked_at: Mapped[datetime | None]
+    revoked_by: Mapped[str] = mapped_column(server_default="")
+    revoked_why: Mapped[str] = mapped_column(server_default="")
+    hold: Mapped[str] = mapped_column(server_default="")
+
+
+class ConsentSubject(Base):
+    """A portrait, video or recording, by its hash, that a consent record is of. place: where it lay then."""
+
+    __tablename__ = "consent_subjects"
+    __table_args__ = (CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"), CheckConstraint(one_of("kind", SUBJECTS), name="kind"))
+    consent_id: Mapped[str] = mapped_column(ForeignKey("consents.id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True, index=True)
+    kind: Mapped[str]
+    place: Mapped[str] = mapped_column(server_default="")
+    bound_by: Mapped[str]
+    bound_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class DeliveryConsent(Base):
+    """The record that a delivery rests on, for each portrait, video and recording that it leads back to."""
+
+    __tablename__ = "delivery_consents"
+    __table_args__ = (ForeignKeyConstraint(["consent_id", "sha256"], ["consent_subjects.consent_id", "consent_subjects.sha256"]),)
+    job_id: Mapped[int] = mapped_column(ForeignKey("deliveries.job_id"), primary_key=True)
+    sha256: Mapped[str] = mapped_column(primary_key=True)
+    consent_id: Mapped[str] = mapped_column(index=True)
+
+
+class Erasure(Base):
+    """A removal of a person's material: who did it, by which records, and how many artifacts went."""
+
+    __tablename__ = "erasures"
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    at: Mapped[datetime] = mapped_column(server_default=func.now())
+    actor: Mapped[str]
+    consents: Mapped[list[Any]]
+    artifacts: Mapped[int]
 
 
 class Event(Base):

@@ -125,7 +125,7 @@ def _seen(artifacts: Artifacts, error: BaseException) -> dict[str, str]:
 
 def _run(work: Work) -> str | Take:
     """The take that is to be delivered, or the end of a job that has none."""
-    from tasks import prepare, publish, takes
+    from tasks import consent, prepare, publish, takes
     from tasks.dubbing import redub
     from tasks.ingest import ingest
     from tasks.motion import move
@@ -134,6 +134,7 @@ def _run(work: Work) -> str | Take:
     _stage(work, "ingest", ingest)
     if work.spec.get("fault"):
         return _refuse(work)
+    _stage(work, "consent", consent.check)
     if (take := takes.approved(work)) is not None:
         return take
     _stage(work, "speech", prepare.speech)

@@ -150,6 +150,20 @@ class EngineError(DubwrightError):
     default_code = "engine.failed"
 
 
+class MarkingError(DubwrightError):
+    """A file that cannot be marked as made by software, or whose marks do not hold: it is not delivered."""
+
+    default_code = "marking.failed"
+    default_step = "Run the manifest again, which renders and marks the take anew; `dubwright detect FILE` tells what a file carries."
+
+
+class ConsentError(DubwrightError):
+    """A person's face or voice would be used without a valid consent record."""
+
+    default_code = "consent.missing"
+    default_step = "Add a record: `dubwright consent add --person NAME --basis ... --portrait FILE`, then run the same command again."
+
+
 class SetupError(DubwrightError):
     """Something that must be installed is not."""
 

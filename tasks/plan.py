@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from db import ledger, queries
+from db import consents, ledger, queries
 from db.session import Database
 from infra.artifacts import Artifacts
-from infra.errors import DubwrightError, InputError, classify
+from infra.errors import ConsentError, DubwrightError, InputError, classify
 from infra.media import probe
 from infra.settings import Settings
 from infra.store import within
@@ -97,6 +97,7 @@ def plan(manifest: Manifest, database: Database, settings: Settings, tell: Calla
         job.estimate = job.seconds * rates.of(engine_of(job.row), job.row.preset, video=bool(job.row.video))
         if job.state == "made" and job.key in there:
             job.state, job.delivered = "exists", there[job.key]
+    _ask_consent(database, jobs)
     return Plan(manifest, output, key, jobs)
 
 
@@ -113,6 +114,20 @@ class Rates:
         kind = [job for job in self.worked if job.preset == preset and job.video == video]
         alike = [job for job in kind if job.engine == engine] or kind
         return statistics.median(job.work / job.seconds for job in alike) if alike else SHIPPED_RATES.get((engine, preset), SHIPPED_RATE)
+
+
+def _ask_consent(database: Database, jobs: list[Planned]) -> None:
+    """Jobs that would be made without a valid consent record cannot be. The ledger keeps no such fault: a record may come yet."""
+    wanted = [job for job in jobs if job.state == "made"]
+    found = consents.resting_on(database, [consents.Use.of_job(job.row.title, job.row.locale, _asked(job)) for job in wanted])
+    for job, rest in zip(wanted, found, strict=True):
+        if isinstance(rest, ConsentError):
+            job.state, job.error, job.estimate = "invalid", rest, 0.0
+
+
+def _asked(job: Planned) -> dict[str, Any]:
+    inputs = {role: {"sha256": told.sha256, "place": told.place} for role, told in job.inputs.items()}
+    return {"inputs": inputs, "consent": job.row.consent, "use": job.row.use, "territory": job.row.territory}
 
 
 class _Inputs:
@@ -225,6 +240,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
     asks += [] if row.engine == "auto" else ["no other engine"]
+    asks += [{"label": row.label}] if row.label else []
     if row.video:
         asks.append(dubbing_of(row))
     if asked := asked_of(row):
@@ -334,9 +350,12 @@ def spec_of(made: Plan, job: Planned) -> dict[str, Any]:
         "gate": row.gate,
         "seed": row.seed,
         "consent": row.consent,
+        "use": row.use,
+        "territory": row.territory,
+        "label": row.label,
         "dubbing": dubbing_of(row) if row.video else None,
         **asked_of(row),
         "seconds": round(job.seconds, 2),
         "estimate": round(job.estimate, 2),
-        "fault": None if job.error is None else job.error.to_dict() | {"job": job.name},
+        "fault": None if job.error is None or isinstance(job.error, ConsentError) else job.error.to_dict() | {"job": job.name},
     }

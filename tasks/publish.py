@@ -3,12 +3,15 @@
 from typing import Any
 
 from db import ledger
+from infra.marking.signer import open_signer
 from infra.version import code_version
 from models.types import SyncScore
+from tasks import consent
 from tasks.deliver import Delivered
 from tasks.deliver import deliver as put
 from tasks.judge import voices_of, weights_of
 from tasks.ladder import of_tried
+from tasks.marking import checked, signed, watermark_of
 from tasks.stages import Take, Work
 from tasks.takes import tried_of
 from tasks.values import score_tree
@@ -20,14 +23,23 @@ NEXT = {
 
 
 def deliver(work: Work, take: Take) -> None:
-    """Put the take at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes."""
+    """Sign the take, put it at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes.
+
+    Before anything is put: raises ConsentError where no valid record covers a face or voice, MarkingError where the file's marks do not
+    hold. A revocation waits until what is being delivered has been recorded.
+    """
     assert work.speech is not None
-    video = take.made["render"]
-    made = put(
-        video.path, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
-        facts=facts(work, take), settings=work.settings, captions=work.spec.get("captions", ()),
-    )  # fmt: skip
-    ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
+    consent.check(work)
+    video = signed(work, take)
+    marked = checked(
+        video.path, payload=watermark_of(work, take), artifact=take.made["render"].sha256, signer=open_signer(work.settings), job=work.name
+    )
+    with consent.held(work) as records:
+        made = put(
+            marked, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
+            facts={**facts(work, take), "consent": records}, settings=work.settings, captions=work.spec.get("captions", ()),
+        )  # fmt: skip
+        ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
 
 
 def _files(made: Delivered) -> dict[str, str]:
@@ -53,7 +65,7 @@ def facts(work: Work, take: Take) -> dict[str, Any]:
         "inputs": {role: {"place": told["place"], "sha256": told["sha256"]} for role, told in work.spec["inputs"].items()},
         "weights": sorted(weights_of(work, take), key=lambda row: row["sha256"]),
         "code_version": take.code or code_version(),
-        "consent": work.spec["consent"] or None,
+        "label": work.spec.get("label", "") or None,
         **({"review": take.review} if take.review else {}),
     }
 

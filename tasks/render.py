@@ -12,7 +12,7 @@ import numpy as np
 from infra.version import source_hash
 from infra.video import FilmWriter, Picture, facts_of
 from models.types import FRAME_RATE, Motion, Portrait
-from tasks import progress
+from tasks import marking, progress
 from tasks.engines import LIPS, engine, mover, weights_of
 from tasks.stages import Take, Work
 from tasks.windows import Windows, pictures_of, rendered
@@ -33,13 +33,16 @@ def render(work: Work, take: Take) -> None:
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "speech": work.made["speech"].sha256,
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
+        "marks": marking.asks_of(work),
     }
+    payload = marking.payload_of(asks)
     sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
     take.windows = ((0, take.motion.frames, 0.0),)
-    take.made["render"] = rendered(work, take, asks, sources, lambda windows, path: _write(work, take, windows, path))
+    take.made["render"] = rendered(work, take, asks, sources, lambda windows, path: _write(work, take, windows, path, payload))
+    take.parameters |= {"watermark": f"{payload:016x}"}
 
 
-def _write(work: Work, take: Take, windows: Windows, path: Path) -> None:
+def _write(work: Work, take: Take, windows: Windows, path: Path, payload: int) -> None:
     assert work.portrait is not None and take.motion is not None and work.speech is not None
     settings, total = work.settings, take.motion.frames
     sound = work.folder / "sound.wav"
@@ -49,10 +52,12 @@ def _write(work: Work, take: Take, windows: Windows, path: Path) -> None:
     writer = FilmWriter(
         path, facts, sound, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, window=windows.size, keep=windows.keep,
     )  # fmt: skip
+    marked = marking.on_frames(payload, work.spec.get("label", ""), height, width)
     with writer as out:
         first = windows.join(out)
         for number, frame in enumerate(_frames(work, take, work.portrait, take.motion, first, windows.size), first):
-            out.write(Picture.of_rgb(number, Fraction(number, FRAME_RATE), frame, facts.colour))
+            time = Fraction(number, FRAME_RATE)
+            out.write(Picture.of_rgb(number, time, marked(frame, time), facts.colour))
             if (number + 1) % 10 == 0 or number % windows.size == 0:
                 progress.tell(work.name, "render", number + 1, total)
     windows.end(total)

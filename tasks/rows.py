@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from infra.errors import InputError
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -140,9 +142,29 @@ class Defaults(BaseModel):
     timecode: Timecode | None = Field(None, description="What timecodes of the script count: `{rate: 29.97df, start: \"01:00:00:00\"}`.")
     encoding: str = Field("", max_length=40, description="Encoding of a script that is not Unicode, as `cp1252`.")
     captions: tuple[Literal["vtt", "srt", "ttml"], ...] = Field(("vtt",), description="Captions that are delivered: `[vtt, srt, ttml]`; WebVTT always is.")
-    consent: str = Field("", description="Reference of the consent record; kept with the job.")
+    label: str = Field("", description="Words shown in the picture's corner; `true` for `AI-generated`.")
+    consent: str = Field("", description="The consent record that the job rests on; found by the inputs' hashes when left out.")
+    use: str = Field("", description="What the video is for, as a consent record may ask: words separated by commas.")
+    territory: str = Field("", description="Where it will be shown, as a consent record may ask: country codes separated by commas.")
     priority: int = Field(0, ge=-1000, le=1000, description="A job of more is worked on first; from -1000 to 1000.")
     seed: int = Field(0, ge=0, lt=2**31, description="Seed of head motion and blinks.")
+
+    @field_validator("label", mode="before")
+    @classmethod
+    def _label(cls, value: object) -> str:
+        if not value:
+            return ""
+        from infra.marking.label import label_text
+
+        try:
+            return label_text(value)
+        except InputError as error:
+            raise PydanticCustomError("label", "{problem}|{fix}", {"problem": error.message, "fix": error.next_step}) from error
+
+    @field_validator("use", "territory")
+    @classmethod
+    def _words(cls, value: str) -> str:
+        return ",".join(word for part in value.split(",") if (word := part.strip()))
 
     @field_validator("locale")
     @classmethod

@@ -11,6 +11,7 @@ from tasks import engines, ladder
 from tasks.gate import Thresholds, Verdict
 from tasks.judge import doubts
 from tasks.ladder import Limits, Rung, Tried
+from tasks.marking import PICTURES
 from tasks.stages import WORDS, Made, Take, Work, key_of
 from tasks.values import load_speech, score_from
 
@@ -69,7 +70,7 @@ def _spent(work: Work) -> float:
 
 def maker(work: Work, engine: str) -> str:
     """Hash of the code and weights that an engine renders the job's kind of input with: a take by others is no try of these."""
-    code = source_hash("models/avct", f"models/{engine}", "models/faces", "kernels", "infra/media.py", "infra/video", "tasks/motion.py", "tasks/render.py", "tasks/dubbing")
+    code = source_hash("models/avct", f"models/{engine}", "models/faces", "kernels", "infra/media.py", "infra/video", *PICTURES, "tasks/motion.py", "tasks/render.py", "tasks/dubbing")
     return key_of("maker", {"code": code, "weights": list(engines.weights_of(engine, work.lease.preset, video=work.kind == "video"))})[:16]
 
 

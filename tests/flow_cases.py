@@ -15,7 +15,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.allowed import allow
 from infra.settings import Settings, get_settings
+from infra.store import within
+from tasks.manifest import Manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 HOPPER, COLLINS = ROOT / "demo" / "portraits" / "grace_hopper.jpg", ROOT / "demo" / "portraits" / "astronaut_collins.png"
@@ -100,8 +103,25 @@ def command(*arguments: str) -> list[str]:
 
 
 def run(*arguments: str, home: Path, timeout: float = 420, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end, with a home folder."""
+    """Run the command to its end, with a home folder; who a manifest that it runs shows has consented."""
+    if arguments[0] == "run" and Path(arguments[1]).is_file():
+        allow(settings_of(home, **more), Path(arguments[1]))
     return subprocess.run(command(*arguments), env=environment(home, **more), capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def settings_of(home: Path, **more: str) -> Settings:
+    """The settings of a process that has these variables."""
+    told = {name.removeprefix("DUBWRIGHT_").lower(): value for name, value in more.items() if name.startswith("DUBWRIGHT_")}
+    return Settings(**{"home": home, **told})
+
+
+def run_manifest(manifest: Manifest, known: Settings, watched: Any, **how: Any) -> Any:
+    """Run a manifest in this process; who it shows has consented."""
+    from flows.run import run_manifest as flow
+
+    places = [within(manifest.base, getattr(row, role)) for row in manifest.jobs for role in ("portrait", "video", "audio") if getattr(row, role)]
+    allow(known, *(Path(place) for place in set(places)))
+    return flow(manifest, known, watched, **how)
 
 
 def videos(folder: Path) -> list[str]:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from db import ledger
+from db import consents, ledger
 from db.ledger import ArtifactRow, JobSpec, Lease, TakeRecord, VerdictRecord
 from db.session import Database
 from infra.postgres import embedded_url
@@ -59,3 +59,15 @@ def leased(database: Database, seconds: int = 60) -> Lease:
     assert found is not None
     ledger.record_artifacts(database, found, [row("a"), row("b")])
     return found
+
+
+def allow(database: Database) -> str:
+    """A consent record of the portrait a."""
+    return consents.add(database, consents.Record("Ann", "public-domain", id="c-test", subjects=(("portrait", "a" * 64, "a.png"),)), "tests")
+
+
+def give(database: Database, held: Lease, number: int, url: str = "s3://out/a.mp4", files: dict[str, str] | None = None) -> None:
+    """Deliver a take as it is delivered: as a signed file, 1, made from its video, c, with a consent record."""
+    allow(database)
+    ledger.record_artifacts(database, held, [row("1", ("c", "render"))])
+    ledger.deliver(database, held, number, "1" * 64, url, files or {})

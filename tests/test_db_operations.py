@@ -21,7 +21,7 @@ from infra.backup import dump, load
 from infra.errors import LedgerError, StaleToken, StoreUnavailable
 from infra.settings import Settings
 from infra.store import FolderStore
-from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from tasks.stages import Work
 
 
@@ -142,7 +142,7 @@ def delivered(database: Database) -> Lease:  # noqa: F811
     ledger.record_stage(database, held, "unused", "speech", row("f"), 0.5)
     ledger.record_artifacts(database, held, [row("d", ("a", "portrait"), ("f", "speech"))])
     number = ledger.record_take(database, held, take(), verdict())
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    give(database, held, number)
     change(database, "UPDATE artifacts SET created_at = now() - interval '40 days'; UPDATE stage_results SET created_at = now() - interval '40 days'")
     return held
 

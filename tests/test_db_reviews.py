@@ -10,7 +10,7 @@ from db import ledger, queries, reviews
 from db.ledger import JobSpec, Lease
 from db.session import Database
 from infra.errors import LedgerError, StaleToken
-from ledger_cases import database, leased, row, server, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, row, server, take, url, verdict  # noqa: F401 (some are fixtures)
 
 
 def flagged(database: Database, takes: int = 1) -> tuple[Lease, list[int]]:  # noqa: F811
@@ -34,10 +34,10 @@ def test_an_approved_take_is_delivered_once_and_no_other(database: Database) -> 
     assert busy.value.code == "review.closed"
     held = ledger.lease(database, held.batch_id, "w2", 60) or held
     with pytest.raises(DBAPIError, match="no approval"):
-        ledger.deliver(database, held, first, "c" * 64, "s3://out/a.mp4", {})
-    ledger.deliver(database, held, second, "c" * 64, "s3://out/a.mp4", {})
+        give(database, held, first)
+    give(database, held, second)
     with pytest.raises(StaleToken):
-        ledger.deliver(database, held, second, "c" * 64, "s3://out/b.mp4", {})
+        give(database, held, second, "s3://out/b.mp4")
     assert reviews.record(database, first, "reject", "bo", "picture").state == "delivered"  # an opinion
     with pytest.raises(LedgerError):
         reviews.record(database, first, "again", "bo")
@@ -53,7 +53,7 @@ def test_an_approval_that_was_taken_back_delivers_nothing(database: Database) ->
     reviews.record(database, only, "again", "ana", note="on second thoughts")
     again = ledger.lease(database, held.batch_id, "w2", 60) or held
     with pytest.raises(DBAPIError, match="no approval"):
-        ledger.deliver(database, again, only, "c" * 64, "s3://out/a.mp4", {})
+        give(database, again, only)
 
 
 def test_a_rejection_ends_the_job_and_needs_a_reason(database: Database) -> None:  # noqa: F811

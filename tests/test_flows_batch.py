@@ -16,8 +16,21 @@ from sqlalchemy import func, select
 from db import tables as t
 from db.lineage import lineage
 from db.session import open_database
-from flow_cases import HOPPER, ROOT, Watched, command, environment, new_home, run, settings, videos, write_manifest  # noqa: F401 (settings is a fixture)
-from flows.run import run_manifest
+from flow_cases import (  # noqa: F401 (settings is a fixture)
+    HOPPER,
+    ROOT,
+    Watched,
+    allow,
+    command,
+    environment,
+    new_home,
+    run,
+    run_manifest,
+    settings,
+    settings_of,
+    videos,
+    write_manifest,
+)
 from infra.settings import Settings
 from infra.store import sha256_of
 from redub_cases import scene, without
@@ -67,15 +80,27 @@ def broken_inputs(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_broken_inputs_end_as_classified_errors_and_the_batch_goes_on(tmp_path: Path, settings: Settings) -> None:  # noqa: F811
+    """One of the jobs shows somebody whom nobody asked."""
+    from PIL import Image
+
+    from flows.run import run_manifest as flow
+
     jobs = broken_inputs(tmp_path)
     jobs.insert(5, {"title": "good", "text": "Hello there."})
-    done = run_manifest(load_manifest(write_manifest(tmp_path, jobs)), settings, Watched())
+    allow(settings, write_manifest(tmp_path, jobs))
+    Image.open(HOPPER).resize((500, 586)).save(tmp_path / "unasked.png")
+    jobs.insert(2, {"title": "unasked", "portrait": "unasked.png", "text": "Hello."})
+    watched = Watched()
+    done = flow(load_manifest(write_manifest(tmp_path, jobs)), settings, watched)
+    planned = next(job for job in watched.plans[0].jobs if job.row.title == "unasked")
+    assert planned.state == "invalid" and planned.error.code == "consent.missing" and "dubwright consent add" in planned.error.next_step
     rows = {row["title"]: row for row in done.rows["jobs"]}
     assert rows["good"]["state"] in ("delivered", "flagged") and rows["good"]["takes"]
+    assert rows["unasked"]["error"]["code"] == "consent.missing" and not list((tmp_path / "out").glob("unasked*"))
     for title, row in rows.items():
         if title != "good":
             assert row["state"] == "failed", title
-            assert row["error"]["code"].startswith(("input.", "media.", "store.", "script.")), row["error"]
+            assert row["error"]["code"].startswith(("input.", "media.", "store.", "script.", "consent.")), row["error"]
             assert row["error"]["next_step"] and row["error"]["message"], title
     assert not any(row["takes"] for title, row in rows.items() if title != "good")
     page = done.report.read_text()
@@ -133,6 +158,29 @@ def test_every_video_walks_back_to_known_inputs_weights_and_code(small: tuple[Pa
             assert {w["engine"] for w in told["weights"]} == {"avct", "syncnet", take["engine"]} and told["code_version"] and told["seconds"]
         if row["delivery"]:
             assert sha256_of(Path(row["delivery"]["url"])) == row["delivery"]["sha256"]
+            tree = lineage(database, row["delivery"]["sha256"])
+            assert tree is not None and [part["role"] for part in tree["made_from"]] == ["render"] and tree["takes"][0]["delivered"] == row["delivery"]["url"]
+
+
+def test_every_delivered_video_carries_its_marks_and_is_known_by_what_is_left_of_them(small: tuple[Path, Any, Watched], settings: Settings, tmp_path: Path) -> None:  # noqa: F811
+    """P21: an independent reader accepts it, and stripped and encoded again it still leads to its lineage."""
+    import c2pa
+
+    from marking_cases import again
+    from tasks.detect import detect
+
+    _, done, _ = small
+    database = open_database(settings)
+    urls = [Path(row["delivery"]["url"]) for row in done.rows["jobs"] if row["delivery"]]
+    assert urls
+    for url in urls:
+        with url.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
+            assert reader.get_validation_state() in ("Valid", "Trusted")
+        told = detect(url, database, settings)
+        assert (told["ours"], told["as_delivered"], told["manifest"]["state"], told["watermark"]["agrees"]) == ("yes", True, "trusted", True)
+        left = detect(again(url, tmp_path / url.name, "-crf", "28", "-vf", "scale=iw/2:ih/2"), database, settings)
+        assert (left["ours"], left["as_delivered"], left["manifest"]["state"]) == ("yes", False, "absent")
+        assert left["deliveries"][0]["url"] == str(url)
 
 
 @pytest.fixture(name="home")
@@ -148,6 +196,7 @@ def test_a_killed_run_started_again_ends_every_job_once(tmp_path: Path, home: Pa
     patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9", "DUBWRIGHT_BACKOFF_SECONDS": "0"}  # three kills of one job would set it aside, to be tried again by the next run
     known = environment(home, **patient)
     draw = random.Random(20261123)
+    allow(settings_of(home), path)
     for rows in sorted(draw.sample(range(0, 11), 3)):
         process = subprocess.Popen(command("run", str(path)), env=known, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         kill_when(process, home, rows, draw.uniform(0.0, 1.5))

@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 import servers
-from flow_cases import HOPPER, ROOT, new_home, run
+from flow_cases import HOPPER, ROOT, allow, new_home, run, settings_of
 from infra.store import sha256_of
 
 MANIFEST = """
@@ -52,6 +52,7 @@ def home_fixture() -> Iterator[Path]:
 
 def test_a_batch_in_a_bucket_from_manifest_to_delivery(bucket: str, home: Path, tmp_path: Path) -> None:
     there = {"DUBWRIGHT_S3_ENDPOINT_URL": bucket, "DUBWRIGHT_STORE_URL": "s3://artifacts/dubwright", **servers.KEYS}
+    allow(settings_of(home), HOPPER, ROOT / "demo" / "recordings" / "mission.en-GB.flac")
     done = run("run", "s3://catalogue/night/batch.yaml", "--json", home=home, **there)
     assert done.returncode == 3, done.stderr[-2000:]  # one job is lost
     told = json.loads(done.stdout)

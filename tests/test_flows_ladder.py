@@ -9,9 +9,8 @@ import pytest
 
 from db import ledger, queries
 from db.session import open_database
-from flow_cases import Watched, settings, write_manifest  # noqa: F401 (settings is a fixture)
+from flow_cases import Watched, run_manifest, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from flows.review import decide, pending
-from flows.run import run_manifest
 from infra.errors import LedgerError
 from infra.settings import Settings
 from tasks import ladder

@@ -11,8 +11,7 @@ import pytest
 
 from db.lineage import lineage
 from db.session import open_database
-from flow_cases import COLLINS, Watched, settings, write_manifest  # noqa: F401 (settings is a fixture)
-from flows.run import run_manifest
+from flow_cases import COLLINS, Watched, run_manifest, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from infra.media import ffmpeg
 from infra.settings import Settings
 from infra.video import Picture, pictures

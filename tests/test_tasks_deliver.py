@@ -17,6 +17,7 @@ from infra.settings import Settings
 from infra.store import sha256_of
 from models.types import Cue
 from tasks.deliver import deliver, names, sidecar, slug, webvtt
+from tasks.marking import Marked
 from tasks.pictures import contact_sheet, frames_at, length, poster
 from tasks.scripts import Reading, read_script
 
@@ -53,13 +54,14 @@ FACTS = {
     "preset": "compact",
     "take": 1,
     "verdict": "pass",
+    "consent": ["c-test"],
     "score": {"confidence": 0.31, "distance": float("nan")},
     "offset": np.int64(0),
 }
 
 
 def put(video: Path, output: Path | str, settings: Settings, title: str = "welcome", **facts: object):
-    return deliver(video, CUES, title=title, locale="es-ES", output=str(output), facts=FACTS | facts, settings=settings)
+    return deliver(Marked(video, f"{7:016x}", "a test"), CUES, title=title, locale="es-ES", output=str(output), facts=FACTS | facts, settings=settings)
 
 
 def test_captions_read_back_as_they_were_meant(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from db import queries
 from db.session import Database, open_database
-from flow_cases import COLLINS, HOPPER, settings, write_manifest  # noqa: F401 (settings is a fixture)
+from flow_cases import COLLINS, HOPPER, allow, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from infra.artifacts import open_artifacts
 from infra.settings import Settings
 from infra.store import sha256_of
@@ -20,6 +20,7 @@ from tasks.plan import SHIPPED_RATE, plan, submit
 
 @pytest.fixture(scope="module")
 def database(settings: Settings) -> Database:  # noqa: F811
+    allow(settings, HOPPER, COLLINS, HOPPER.parent.parent / "recordings" / "mission.en-GB.flac")
     return open_database(settings)
 
 

@@ -27,7 +27,7 @@ from models.lipmemory.align import NEAR, rigid, steadied
 from models.lipmemory.compose import Reference
 from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen
 from models.types import Speech
-from tasks import progress
+from tasks import marking, progress
 from tasks.dubbing.cast import Wish, choose
 from tasks.dubbing.references import References, find_references
 from tasks.dubbing.spans import QUIET, Span, plan_spans, strengths, told
@@ -124,7 +124,9 @@ def render(work: Work, take: Take) -> None:
         "dubbing": work.spec["dubbing"],
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
         "language": work.lease.locale,
+        "marks": marking.asks_of(work),
     }
+    payload = marking.payload_of(asks)
     sources = work.sources("video", "speech", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
 
@@ -133,26 +135,27 @@ def render(work: Work, take: Take) -> None:
         return load_tree(keep(work, "kept", "kept.json", asks, work.sources("video"), lambda path: save_tree(path, {"notes": write()})).path)
 
     def write(windows: Windows, path: Path) -> None:
-        notes = _write(work, take, emphasis, windows, path)
+        notes = _write(work, take, emphasis, windows, path, payload)
         words(lambda: notes)
 
     take.made["render"] = rendered(work, take, asks, sources, write)
-    again = partial(_write, work, take, emphasis, Windows(work, asks, sources), work.folder / "again.mp4")  # only where somebody removed them
+    again = partial(_write, work, take, emphasis, Windows(work, asks, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
     kept = words(again)
-    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3)}
+    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
     take.notes = (*kept["notes"], *work.cast["notes"])
 
 
-def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path) -> list[str]:
+def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path, payload: int) -> list[str]:
     assert work.tracks is not None and work.cast is not None and work.speech is not None
     total = max(work.tracks.frames, 1)
     notes: list[str] = []
     film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path)
+    facts, label = inspect(work.inputs["video"]), work.spec.get("label", "")
     made = dub(
         film, work.speech, path, work.settings, engine(take.rung.engine, work.lease.preset), language=work.lease.locale, rung=take.rung.start,
         emphasis=emphasis, notes=notes, hold=work.spec["dubbing"]["length"] == "hold", keep_original=work.spec["dubbing"]["original_sound"] == "keep",
-        windows=windows,
+        windows=windows, marked=marking.on_pictures(payload, label, facts.height, facts.width), copy=not label,
     )  # fmt: skip
     number = 0
     for number in made:
@@ -175,13 +178,15 @@ class Film:
 def dub(
     film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipEngine, *, language: str, rung: int = 0,
     emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False, windows: Windows | None = None,
+    marked: Callable[[Picture], Picture] = lambda picture: picture, copy: bool = True,
 ) -> Iterator[int]:  # fmt: skip
     """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
 
     rung: which of a track's references. hold: the last picture stands while speech runs on. notes: what the writer could not keep is
-    added. windows: those that were kept before are taken, and new ones kept. Raises MediaError and DiskFull, and what keeping raises.
+    added. windows: those that were kept before are taken, and new ones kept. marked: what is done to every picture last of all, over the
+    whole of it. copy: quiet shots may be copied, which leaves them as they are. Raises MediaError and DiskFull, and what keeping raises.
     """
-    copied = [(span.first, span.last) for span in film.spans if span.why == QUIET]
+    copied = [(span.first, span.last) for span in film.spans if span.why == QUIET and copy]
     sound = path.with_suffix(".wav")
     speech.write(sound)
     writer = DubWriter(
@@ -195,7 +200,7 @@ def dub(
         several = _held(pictures(film.video, min(first, film.tracks.frames - 1)), writer.facts, until)
         several = dropwhile(lambda picture: picture.number < first, several)  # the last picture, where it is held
         for number, picture in enumerate(redrawn.of(several, settings.threads, first, writer.window), first + 1):
-            out.write(picture)
+            out.write(marked(picture))
             yield number
             if number % writer.window == 0:
                 give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
