@@ -118,6 +118,7 @@ def _fresh(server: str, folder: Path) -> Iterator[str]:
 
 def _shard(server: str, folder: Path, jobs: int, on: bool) -> float:
     """Seconds of a shard of new jobs, each with a portrait of its own, by a worker whose cache is empty."""
+    from benchmarks.allowed import allow
     from benchmarks.scale import manifest_of
     from db.session import open_database
     from db.workers import waiting
@@ -133,6 +134,7 @@ def _shard(server: str, folder: Path, jobs: int, on: bool) -> float:
         for number, row in enumerate(tree["jobs"]):
             row["portrait"] = f"{number}.png"
         settings = get_settings()
+        allow(settings, *folder.glob("*.png"))
         database = open_database(settings)
         batch = submit(plan(check(tree, str(folder)), database, settings), database, open_artifacts(settings)).batch_id
         begun = time.perf_counter()

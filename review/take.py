@@ -6,10 +6,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from db import desk, pending, shown
+from db import consents, desk, pending, shown
 from db.accounts import SignedIn
 from db.reviews import REASONS
-from infra.errors import DeskError
+from infra.errors import ConsentError, DeskError
 from infra.levels import in_confidence
 from review import media, pages
 from review.access import Refused, Viewer
@@ -34,8 +34,14 @@ def take_page(request: Request, session: Viewer, take_id: int) -> Response:
         request, "take.html", told=told, take=take, curve=curve, holder=holder, decided=pending.of_job(site.database, told["job"]), notes=desk.notes(site.database, told["job"]),
         moments=_moments(site, session, take, curve["worst"][:MOMENTS]), kinds=_kinds(site.database, told["job"]), reasons=REASONS,
         engines=ENGINES[kind], inputs=_inputs(session, told["spec"]), others=[row for row in told["takes"] if row["take"] != take_id], kind=kind,
-        query=request.url.query, facts=_facts(take),
+        query=request.url.query, facts=_facts(take), rights=_rights(site.database, told),
     )  # fmt: skip
+
+
+def _rights(database: Any, told: dict[str, Any]) -> list[str]:
+    """The consent records that the job rests on now; none where a face or voice of it has none."""
+    found = consents.resting_on(database, [consents.Use.of_job(told["title"], told["locale"], told["spec"])])[0]
+    return [] if isinstance(found, ConsentError) else sorted(set(found.values()))
 
 
 def _moments(site: Any, held: SignedIn, take: dict[str, Any], seconds: list[float]) -> list[tuple[float, str]]:

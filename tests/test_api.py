@@ -27,7 +27,7 @@ from db import ledger, operations, queries, tokens
 from db.session import Database, open_database
 from flow_cases import HOPPER, ROOT, new_home
 from infra.settings import Settings
-from ledger_cases import row, take, verdict
+from ledger_cases import give, row, take, verdict
 from openapi_cases import Asking
 
 SHA = "0" * 64
@@ -313,7 +313,7 @@ def flagged_fixture(database: Database) -> dict[str, int]:
         ledger.record_artifacts(database, held, [row("a"), row("b")])
         takes.append(ledger.record_take(database, held, take(), verdict("pass" if number == 0 else "flag")))
         if number == 0:
-            ledger.deliver(database, held, takes[0], "c" * 64, "s3://deliveries/spring/title-0.es-ES.mp4", {"captions": "s3://deliveries/spring/title-0.es-ES.vtt"})
+            give(database, held, takes[0], "s3://deliveries/spring/title-0.es-ES.mp4", {"captions": "s3://deliveries/spring/title-0.es-ES.vtt"})
         else:
             ledger.finish(database, held, "flagged", {"code": "gate.flag", "message": "fell short"})
     return {"batch": batch, "take": takes[1]}

@@ -18,7 +18,7 @@ from api.sender import Sender
 from api_cases import ALL, Receiver, client, serving
 from db import tokens
 from db.session import Database, open_database
-from flow_cases import HOPPER, ROOT, new_home, prefect_home
+from flow_cases import HOPPER, ROOT, allow, new_home, prefect_home
 from infra.settings import Settings, get_settings
 from infra.store import sha256_of
 
@@ -40,6 +40,7 @@ def known_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
         for name in ("portraits", "deliveries", "artifacts"):
             s3.create_bucket(Bucket=name)
         s3.put_object(Bucket="portraits", Key="amira.png", Body=HOPPER.read_bytes())
+        allow(get_settings(), HOPPER)
         yield get_settings()
     get_settings.cache_clear()
 

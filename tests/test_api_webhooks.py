@@ -29,7 +29,7 @@ from infra import outbound
 from infra.errors import AccessError, LedgerError
 from infra.outbound import Allowed, OutboundError
 from infra.settings import Settings
-from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 
 SHORT = 1.5  # seconds
 
@@ -60,7 +60,7 @@ def test_every_end_of_a_job_and_of_a_batch_goes_out_once(database: Database) -> 
     ledger.finish(database, held, "flagged", {"code": "gate.flag", "message": "fell short"})
     reviews.record(database, number, "approve", "ana")
     held = ledger.lease(database, held.batch_id, "w", 60) or held
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    give(database, held, number)
     other = ledger.submit(database, "other", "spring-1", "out", specs(3)).batch_id
     ledger.finish(database, ledger.lease(database, other, "w", 60) or held, "failed", {"code": "x.y", "message": "it broke"})
     operations.cancel(database, other, "bo")

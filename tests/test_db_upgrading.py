@@ -13,7 +13,7 @@ from db import ledger, queries, session, versions
 from db.session import Database, open_database
 from infra.errors import LedgerError
 from infra.settings import Settings
-from ledger_cases import database, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 
 JOBS = 40
 NEXT = '''
@@ -63,7 +63,7 @@ def test_a_worker_of_this_version_goes_on_while_and_after_a_newer_one_migrates(d
                 ledger.renew(database, held, 60)
                 number = ledger.record_take(database, held, take(), verdict())
                 begun.set()
-                ledger.deliver(database, held, number, "c" * 64, f"s3://out/{held.title}.mp4", {})
+                give(database, held, number, f"s3://out/{held.title}.mp4")
         except BaseException as error:
             faults.append(error)
             begun.set()

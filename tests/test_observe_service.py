@@ -26,7 +26,7 @@ from flow_cases import ROOT, command, environment
 from infra import metrics
 from infra.metrics_page import FOLDER, Shared
 from infra.settings import Settings
-from ledger_cases import database, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from observed_cases import parsed
 from tasks import service_metrics
 from tasks.service_metrics import Ledger, metrics_app
@@ -63,7 +63,7 @@ def known_fixture(url: str, tmp_path: Path) -> Settings:  # noqa: F811
 def test_the_page_tells_how_the_service_stands(database: Database, known: Settings, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     held = leased(database)
     number = ledger.record_take(database, held, take(), verdict())
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    give(database, held, number)
     change(database, "UPDATE takes SET parameters = '{\"frames\": 1500, \"fps\": 25}', seconds = '{\"render\": 100}'")
     second = ledger.submit(database, "second", "second", "out", specs(7)).batch_id
     paused = ledger.submit(database, "paused", "paused", "out", specs(2)).batch_id

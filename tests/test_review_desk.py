@@ -12,9 +12,8 @@ import pytest
 
 from db import accounts, desk, pending, queries, reviews
 from db.session import Database, open_database
-from flow_cases import COLLINS, Watched, settings, write_manifest  # noqa: F401 (settings is a fixture)
+from flow_cases import COLLINS, Watched, run_manifest, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from flows.review import go_on
-from flows.run import run_manifest
 from infra.artifacts import open_artifacts
 from infra.settings import Settings
 from tasks.manifest import load_manifest
@@ -57,7 +56,7 @@ def served_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings)
     folder = tmp_path_factory.mktemp("desk")
     ask(999.0, settings)
     (folder / "two.vtt").write_text(SCRIPT)
-    jobs: list[dict[str, Any]] = [{"title": name, "text": "Hello there.", "consent": "c-7"} for name in ("one", "two", "three", "four")]
+    jobs: list[dict[str, Any]] = [{"title": name, "text": "Hello there."} for name in ("one", "two", "three", "four")]
     jobs.append({"title": "script", "script": "two.vtt", "portrait": str(COLLINS)})
     made = load_manifest(write_manifest(folder, jobs, batch="desk", ladder={"takes": 1}))
     assert {job["state"] for job in run_manifest(made, settings, Watched()).rows["jobs"]} == {"flagged"}

@@ -18,7 +18,7 @@ from flows import batch
 from flows.shard import shard
 from infra.errors import DatabaseUnavailable, StaleToken
 from infra.settings import Settings, get_settings
-from ledger_cases import database, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 from tasks.plan import Rates
 from tasks.together import awaited
 
@@ -93,7 +93,7 @@ def test_the_next_job_is_found_without_reading_the_others(database: Database) ->
 def test_a_manifest_may_hold_more_jobs_than_a_statement_takes_parameters(database: Database) -> None:  # noqa: F811
     held = leased(database)
     number = ledger.record_take(database, held, take(), verdict())
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    give(database, held, number)
     assert set(queries.delivered(database, [f"none {n}" for n in range(70_000)] + [held.key])) == {held.key}
     assert [len(job["takes"]) for job in queries.report(database, held.batch_id)["jobs"]] == [1]
 
@@ -103,7 +103,7 @@ def test_a_batchs_time_is_told_by_what_it_went_into(database: Database) -> None:
     assert throughput(database, held.batch_id) is not None
     taken = take()
     number = ledger.record_take(database, held, ledger.TakeRecord(**{**taken.__dict__, "spent": {"render": 6.0, "score": 2.0}}), verdict())
-    ledger.deliver(database, held, number, "c" * 64, "s3://out/a.mp4", {})
+    give(database, held, number)
     moved = {"submitted": 0, "leased": 4, "take": 13, "delivered": 14}  # seconds after submission
     with database.begin() as session:
         session.execute(text("ALTER TABLE events DISABLE TRIGGER USER"))

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from db.versions import contract
+
 revision = "0008"
 down_revision = "0007"
 branch_labels = None
@@ -135,6 +137,7 @@ BASES = "basis IN ('own-performance', 'replica', 'licence', 'employee', 'public-
 
 def upgrade() -> None:
     """Apply. Deliveries that are there stay; a worker of the version before can deliver nothing more."""
+    op.execute(contract("0008"))
     op.create_table(
         "consents",
         sa.Column("id", sa.Text(), nullable=False),
@@ -205,6 +208,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Undo. Records go: `dubwright consent export` keeps them."""
+    op.execute("COMMENT ON TABLE alembic_version IS NULL")
     op.execute(WAS)
     op.execute(REACHED.format(erasure=""))
     op.execute("DROP TRIGGER delivery_has_consent ON deliveries; DROP FUNCTION delivery_has_consent()")
