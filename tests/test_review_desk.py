@@ -221,7 +221,7 @@ def test_approved_takes_are_delivered_and_bulk_decisions_can_be_taken_back(brows
 
 
 def test_another_take_is_rendered_as_the_reviewer_wants_it(browser: Any, served: Served, settings: Settings) -> None:  # noqa: F811
-    page = opened(page_of(browser, served, "bo"), served, "script")
+    page = opened(page_of(browser, served, "ana"), served, "script")  # who holds it since the bulk decision
     assert page.locator("#cues button").count() == 2 and "Hello there." in page.inner_text("#cues")
     page.keyboard.press("g")
     page.select_option("[name=engine]", "lipmemory")
