@@ -90,4 +90,6 @@ def _common(operation: dict[str, Any]) -> None:
         answers |= {str(status): told for status, told in problems.responses(401, 403, 429).items()}
         if "422" in answers:
             answers["422"] = problems.responses(422)[422]
+    if "requestBody" in operation:
+        answers |= {str(status): told for status, told in problems.responses(400).items()}  # a body that cannot be read as what it says it is
     answers |= {str(status): told for status, told in problems.responses(500).items()}

@@ -305,7 +305,11 @@ def take_shards(pool: str, counts: Counts, stop: Any) -> None:
                     client._client.post(f"/work_pools/{pool}/workers/heartbeat", json={"name": f"worker-{os.getpid()}", "heartbeat_interval_seconds": HEARTBEAT})
                 except PrefectHTTPStatusError:
                     continue  # a server at its limit: the next one counts
-            found = client.get_scheduled_flow_runs_for_work_pool(pool, scheduled_before=datetime.now(UTC))
+            try:
+                found = client.get_scheduled_flow_runs_for_work_pool(pool, scheduled_before=datetime.now(UTC))
+            except PrefectHTTPStatusError:
+                time.sleep(1.0)  # a server at its limit, as a worker of Prefect's own would wait
+                continue
             for told in found:
                 try:
                     if not propose_state_sync(client, Pending(), flow_run_id=told.flow_run.id).is_pending():

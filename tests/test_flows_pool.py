@@ -42,8 +42,7 @@ def served(home: Path) -> Iterator[dict[str, str]]:
             wait_for(f"{api}/health")
             yield clients
         finally:
-            server.terminate()
-            server.wait(30)
+            ended(server)
 
 
 def known(home: Path, clients: dict[str, str]) -> dict[str, str]:
@@ -60,8 +59,17 @@ def prefect_fixture(home: Path) -> Iterator[dict[str, str]]:
         try:
             yield clients
         finally:
-            worker.terminate()
-            worker.wait(30)
+            ended(worker)
+
+
+def ended(process: subprocess.Popen[bytes]) -> None:
+    """Ask a process to end; one that does not on a busy machine is killed."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def wait_for(url: str) -> None:

@@ -215,12 +215,12 @@ def test_approved_takes_are_delivered_and_bulk_decisions_can_be_taken_back(brows
     page.wait_for_selector("svg.lineage a")
     assert page.locator("svg.lineage rect.weights").count() >= 1 and "approve" in page.inner_text("main")
     tree = page.evaluate("fetch(location.pathname + '.json').then((a) => a.json())")
-    assert tree["sha256"] == done["delivery"]["sha256"] and tree["takes"][0]["reviews"][0]["decision"] == "approve"
+    assert tree["sha256"] == done["delivery"]["sha256"] and "approve" in {row["decision"] for take in tree["takes"] for row in take["reviews"]}  # other jobs share the video
     assert not page.faults
 
 
 def test_another_take_is_rendered_as_the_reviewer_wants_it(browser: Any, served: Served, settings: Settings) -> None:  # noqa: F811
-    page = opened(page_of(browser, served, "bo"), served, "script")
+    page = opened(page_of(browser, served, "ana"), served, "script")  # who holds it since the bulk decision
     assert page.locator("#cues button").count() == 2 and "Hello there." in page.inner_text("#cues")
     page.keyboard.press("g")
     page.select_option("[name=engine]", "lipmemory")
