@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import cli_common
 import cli_observe
 import cli_operate
 import cli_rights
 import cli_serve
 import cli_token
 import cli_webhooks
+from cli_common import Json
 from console import (
     EXIT_JOBS,
     Bars,
@@ -45,7 +47,6 @@ app = typer.Typer(
 models_app = typer.Typer(help="Weights: what they are, and whether they are what their cards say.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Grid = Annotated[Path, typer.Option(help="Folder of the GRID corpus, a folder for each speaker.")]
 ManifestFile = Annotated[str, typer.Argument(help="A manifest (YAML, JSON or CSV): a file, or s3://bucket/key.", show_default=False)]
 
@@ -578,12 +579,13 @@ def worker(
         workers.supervise(made)
 
 
-cli_operate.add(app, verb, _settings)
-cli_observe.add(app, verb, _settings)
-cli_token.add(app, verb, _settings)
-cli_webhooks.add(app, verb, _settings)
-cli_serve.add(app, verb, _settings)
-cli_rights.add(app, verb, _settings)
+cli_common.set_up_by(_settings)
+cli_operate.add(app, verb)
+cli_observe.add(app, verb)
+cli_token.add(app, verb)
+cli_webhooks.add(app, verb)
+cli_serve.add(app, verb)
+cli_rights.add(app, verb)
 
 
 def main() -> None:

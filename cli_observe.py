@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli_common import Json, known_settings
 from console import Voice
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from infra.mend import Finding
     from infra.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
-_SETTINGS: list[Callable[[], "Settings"]] = []
 
 
 def metrics(
@@ -25,7 +24,7 @@ def metrics(
     as_json: Json = False,
 ) -> None:
     """Serve the service's metrics for Prometheus until stopped: queue, leases, reviews, late batches, deliveries, costs (docs/observing.md)."""
-    voice, settings = Voice(as_json), _settings()
+    voice, settings = Voice(as_json), known_settings()
     from tasks.service_metrics import metrics_app, registry
 
     if as_json:
@@ -50,7 +49,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Show where batches stand, or every job of one."""
-    voice, settings = Voice(as_json), _settings()
+    voice, settings = Voice(as_json), known_settings()
     from db.session import open_database
 
     database = open_database(settings)
@@ -119,7 +118,7 @@ def doctor(
     as_json: Json = False,
 ) -> int:
     """Show what is installed, what is missing, what that costs, and how to get it; find what is broken, and mend it with --fix."""
-    voice, settings = Voice(as_json), _settings()
+    voice, settings = Voice(as_json), known_settings()
     from console import Bars
     from flows.repair import findings
     from tasks.doctor import examine
@@ -180,12 +179,7 @@ def _mend(one: "Finding", voice: Voice) -> dict[str, str]:
 VERBS: tuple[Callable[..., Any], ...] = (status, doctor, metrics)
 
 
-def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:
-    """Add the verbs to a command: `verb` tells their errors, `settings` sets the process up."""
-    _SETTINGS.append(settings)
+def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]]) -> None:
+    """Add the verbs to a command; `verb` tells their errors."""
     for call in VERBS:
         app.command()(verb(call))
-
-
-def _settings() -> "Settings":
-    return _SETTINGS[-1]()

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli_common import Json, known_database, known_settings
 from console import Voice
 
 if TYPE_CHECKING:
     from db.session import Database
-    from infra.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 By = Annotated[str, typer.Option(help="Who decides; your user name when left out.")]
 Batch = Annotated[str, typer.Argument(help="Number or name of a batch.", show_default=False)]
 Every = Annotated[bool, typer.Option("--all", help="All batches, those to come as well.")]
@@ -23,7 +22,7 @@ def cancel(batch: Batch, job: Annotated[str, typer.Option(help="One job alone, a
     """End a batch's waiting and running jobs, or one of them, as cancelled. Deliveries stay."""
     from db import operations
 
-    voice, database = Voice(as_json), _database()
+    voice, database = Voice(as_json), known_database()
     number = _number(database, batch)
     ended = operations.cancel(database, number, by or getpass.getuser(), job)
     voice.result({"batch": number, "cancelled": [*ended["queued"], *ended["running"]], "were_running": ended["running"]})
@@ -34,7 +33,7 @@ def prioritise(batch: Batch, priority: Annotated[int, typer.Argument(help="From 
     """Work on a batch before those of a lower priority."""
     from db import operations
 
-    voice, database = Voice(as_json), _database()
+    voice, database = Voice(as_json), known_database()
     number = _number(database, batch)
     was = operations.prioritise(database, number, priority, by or getpass.getuser())
     voice.result({"batch": number, "priority": priority, "was": was})
@@ -66,8 +65,8 @@ def gc(
     from infra.artifacts import open_artifacts
 
     voice, age = Voice(as_json), seconds_of(older_than)
-    database = _database()
-    told = collect(database, open_artifacts(_settings()), age, dry_run=dry_run)
+    database = known_database()
+    told = collect(database, open_artifacts(known_settings()), age, dry_run=dry_run)
     voice.result(told)
     if dry_run:
         voice.plain(f"{told['artifacts']} artifacts, {told['bytes'] / 2**20:.1f} MiB, would be removed")
@@ -81,7 +80,7 @@ def backup(file: Annotated[Path, typer.Argument(help="File to write.", show_defa
     """Write the ledger into a file, while work goes on. Artifacts are the object store's to keep."""
     from infra.backup import dump
 
-    voice, known = Voice(as_json), _settings()
+    voice, known = Voice(as_json), known_settings()
     size = dump(_url(known), file)
     voice.result({"file": str(file), "bytes": size})
     voice.plain(f"the ledger is in {file}, {size / 2**20:.1f} MiB; next: dubwright restore {file} where it is to live")
@@ -93,7 +92,7 @@ def restore(file: Annotated[Path, typer.Argument(help="A file that `backup` wrot
     from db.session import open_database
     from infra.backup import load
 
-    voice, known = Voice(as_json), _settings()
+    voice, known = Voice(as_json), known_settings()
     load(_url(known), file)
     found = queries.batches(open_database(known))
     voice.result({"file": str(file), "batches": len(found)})
@@ -101,24 +100,12 @@ def restore(file: Annotated[Path, typer.Argument(help="A file that `backup` wrot
 
 
 VERBS: tuple[Callable[..., Any], ...] = (cancel, prioritise, pause, resume, drain, gc, backup, restore)
-_SETTINGS: list[Callable[[], "Settings"]] = []
 
 
-def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:
-    """Add the verbs to a command: `verb` tells their errors, `settings` sets the process up."""
-    _SETTINGS.append(settings)
+def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]]) -> None:
+    """Add the verbs to a command; `verb` tells their errors."""
     for call in VERBS:
         app.command()(verb(call))
-
-
-def _settings() -> "Settings":
-    return _SETTINGS[-1]()
-
-
-def _database() -> "Database":
-    from db.session import open_database
-
-    return open_database(_settings())
 
 
 def _url(known: Any) -> str:
@@ -139,7 +126,7 @@ def _steer(control: str, batch: str, every: bool, by: str, as_json: bool) -> Non
 
     if every == bool(batch):
         raise LedgerError("give a batch, or --all for every one", code="job.which", next_step="`dubwright status` lists batches.")
-    voice, database = Voice(as_json), _database()
+    voice, database = Voice(as_json), known_database()
     number = None if every else _number(database, batch)
     running = operations.steer(database, control, by or getpass.getuser(), number)
     stands = control if number is None else operations.control_of(database, number)

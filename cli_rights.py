@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli_common import Json, known_database, known_settings
 from console import Voice
 
 if TYPE_CHECKING:
-    from db.session import Database
     from infra.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 By = Annotated[str, typer.Option(help="Who does this; your user name when left out.")]
 Id = Annotated[str, typer.Argument(help="A consent record, as c-2026-0142.", show_default=False)]
 Files = list[str] | None
@@ -48,12 +47,12 @@ def add_record(
     from db import consents
     from tasks.consent import digest, moment
 
-    voice, known = Voice(as_json), _settings()
+    voice, known = Voice(as_json), known_settings()
     record = consents.Record(
         person, basis, number, tuple(title or ()), tuple(locale or ()), tuple(territory or ()), tuple(use or ()), moment(starts), moment(ends),
         digest(evidence, known) if evidence else "", minor, guardian, note, _subjects(known, portrait, video, voice_files),
     )  # fmt: skip
-    made = consents.add(_database(), record, by or getpass.getuser())
+    made = consents.add(known_database(), record, by or getpass.getuser())
     _show(made, voice)
     voice.plain(f"next: dubwright run MANIFEST; it finds the record by the files' hashes, or name it as consent: {made}")
 
@@ -63,7 +62,7 @@ def bind(id: Id, portrait: Portraits = None, video: Videos = None, voice_files: 
     from db import consents
 
     voice = Voice(as_json)
-    consents.bind(_database(), id, _subjects(_settings(), portrait, video, voice_files), by or getpass.getuser())
+    consents.bind(known_database(), id, _subjects(known_settings(), portrait, video, voice_files), by or getpass.getuser())
     _show(id, voice)
 
 
@@ -71,7 +70,7 @@ def list_records(person: Annotated[str, typer.Option(help="Of one person alone."
     """List records, the newest first."""
     from db.erasure import records
 
-    voice, found = Voice(as_json), records(_database(), person)
+    voice, found = Voice(as_json), records(known_database(), person)
     voice.result({"consents": found})
     voice.table("", ["record", "person", "basis", "state", "until", "bound", "deliveries"], [_cells(row) for row in found])
     if not found:
@@ -90,7 +89,7 @@ def revoke(
     from db import erasure
 
     voice = Voice(as_json)
-    told = erasure.revoke(_database(), id, by or getpass.getuser(), why)
+    told = erasure.revoke(known_database(), id, by or getpass.getuser(), why)
     voice.result(told)
     voice.plain(f"{id} is revoked; {len(told['cancelled'])} job(s) cancelled" + "".join(f"\n  {name}" for name in told["cancelled"]))
     _list_delivered(told["delivered"], voice)
@@ -109,7 +108,7 @@ def hold(
     if release == bool(why):
         raise ConsentError("a hold needs its reason, or --release", code="consent.refused", next_step="Give --why TEXT, or --release.")
     voice = Voice(as_json)
-    erasure.keep(_database(), id, why)
+    erasure.keep(known_database(), id, why)
     voice.result({"consent": id, "hold": why})
     voice.plain(f"{id} is under hold: {why}" if why else f"{id} is under no hold")
 
@@ -120,7 +119,7 @@ def export(as_json: Json = False) -> None:
 
     from db.erasure import records
 
-    found = records(_database())
+    found = records(known_database())
     typer.echo(json.dumps({"consents": found}, indent=None if as_json else 2, ensure_ascii=False))
 
 
@@ -129,7 +128,7 @@ def load(file: Annotated[Path, typer.Argument(help="YAML or JSON: a list of reco
     from tasks.consent import enter
 
     voice = Voice(as_json)
-    made = enter(_database(), file, _settings(), by or getpass.getuser())
+    made = enter(known_database(), file, known_settings(), by or getpass.getuser())
     voice.result({"consents": made})
     voice.plain(f"{len(made)} record(s): {', '.join(made)}")
 
@@ -144,7 +143,7 @@ def erase(
     from db import erasure
     from infra.artifacts import open_artifacts
 
-    voice, known = Voice(as_json), _settings()
+    voice, known = Voice(as_json), known_settings()
     artifacts = open_artifacts(known)
 
     def delete(key: str, sha256: str) -> None:
@@ -152,7 +151,7 @@ def erase(
         for copy in [artifacts.cache / sha256[:2] / sha256, *(known.cache / "inputs").glob(f"{sha256}*")]:
             copy.unlink(missing_ok=True)
 
-    told = erasure.erase(_database(), person, by or getpass.getuser(), delete, dry_run=dry_run)
+    told = erasure.erase(known_database(), person, by or getpass.getuser(), delete, dry_run=dry_run)
     voice.result(told)
     words = "would be removed" if dry_run else "removed"
     voice.plain(f"{told['artifacts']} artifacts, {told['bytes'] / 2**20:.1f} MiB, {words}; {told['kept']} stay under legal hold; {len(told['cancelled'])} job(s) cancelled")
@@ -165,7 +164,7 @@ def detect(file: Annotated[Path, typer.Argument(help="A video, as it was deliver
     from tasks.detect import lines_of
 
     voice = Voice(as_json)
-    told = look(file, _database(), _settings())
+    told = look(file, known_database(), known_settings())
     voice.result(told)
     for line in lines_of(told):
         voice.plain(line)
@@ -175,12 +174,10 @@ RECORDS: dict[str, Callable[..., Any]] = {
     "add": add_record, "bind": bind, "list": list_records, "show": show, "revoke": revoke, "hold": hold, "export": export, "load": load,
 }  # fmt: skip
 VERBS: tuple[Callable[..., Any], ...] = (erase, detect)
-_SETTINGS: list[Callable[[], "Settings"]] = []
 
 
-def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:
-    """Add the verbs to a command: `verb` tells their errors, `settings` sets the process up."""
-    _SETTINGS.append(settings)
+def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]]) -> None:
+    """Add the verbs to a command; `verb` tells their errors."""
     app.add_typer(consent_app, name="consent")
     for name, call in RECORDS.items():
         consent_app.command(name)(verb(call))
@@ -192,17 +189,7 @@ def enter_demo(file: Path) -> None:
     """Enter the demo's records."""
     from tasks.consent import enter
 
-    enter(_database(), file, _settings(), "dubwright demo")
-
-
-def _settings() -> "Settings":
-    return _SETTINGS[-1]()
-
-
-def _database() -> "Database":
-    from db.session import open_database
-
-    return open_database(_settings())
+    enter(known_database(), file, known_settings(), "dubwright demo")
 
 
 def _subjects(known: "Settings", portraits: Files, videos: Files, voices: Files) -> tuple[tuple[str, str, str], ...]:
@@ -216,7 +203,7 @@ def _show(id: str, voice: Voice, deliveries: bool = False) -> None:
     from db.erasure import delivered, records
     from infra.errors import ConsentError
 
-    database = _database()
+    database = known_database()
     found = records(database, consent_id=id)
     if not found:
         raise ConsentError(f"there is no consent record {id[:60]!r}", code="consent.unknown", next_step="`dubwright consent list` lists them.")

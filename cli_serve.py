@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli_common import Json, known_database, known_settings
 from console import Voice
 
 if TYPE_CHECKING:
     from db.session import Database
     from infra.settings import Settings
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Name = Annotated[str, typer.Argument(help="Name of the account.", show_default=False)]
 Role = Annotated[str, typer.Option(help="viewer looks; reviewer decides, too; operator steers batches, too; admin makes accounts, too.")]
-_SETTINGS: list[Callable[[], "Settings"]] = []
 
 
 def serve(
@@ -33,7 +32,7 @@ def serve(
 
     from infra.errors import SetupError
 
-    voice, known = Voice(False), _settings()
+    voice, known = Voice(False), known_settings()
     address, number = host or known.desk_host, known.desk_port if port < 0 else port
     try:
         held = _listen(address, number)
@@ -124,7 +123,7 @@ def accounts_list(as_json: Json = False) -> None:
     """List accounts with their roles."""
     from db import accounts
 
-    voice, rows = Voice(as_json), accounts.listed(_database())
+    voice, rows = Voice(as_json), accounts.listed(known_database())
     voice.result({"accounts": rows})
     voice.table("", ["account", "role", "signs in by", "since", ""], [[r["name"], r["role"], ", ".join(r["signs_in_by"]) or "link", r["created_at"][:10], "disabled" if r["disabled"] else ""] for r in rows])
     if not rows:
@@ -138,14 +137,14 @@ def accounts_add(
     """Add an account, and print a link that signs it in once."""
     from db import accounts
 
-    voice, database, known = Voice(as_json), _database(), _settings()
+    voice, database, known = Voice(as_json), known_database(), known_settings()
     made = accounts.add(database, name, role, by=getpass.getuser(), subject=accounts.invited(known.oidc_issuer.rstrip("/"), openid) if openid else None)
     _tell_link(voice, database, known, made.name, {"account": made.name, "role": made.role})
 
 
 def accounts_link(name: Name, as_json: Json = False) -> None:
     """Print a link that signs an account in once, within half an hour."""
-    _tell_link(Voice(as_json), _database(), _settings(), name, {"account": name.lower()})
+    _tell_link(Voice(as_json), known_database(), known_settings(), name, {"account": name.lower()})
 
 
 def _tell_link(voice: Voice, database: "Database", known: "Settings", name: str, told: dict[str, Any]) -> None:
@@ -162,7 +161,7 @@ def accounts_password(name: Name, as_json: Json = False) -> None:
 
     voice = Voice(as_json)
     password = getpass.getpass("password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-    made = accounts.change(_database(), name, getpass.getuser(), password=password)
+    made = accounts.change(known_database(), name, getpass.getuser(), password=password)
     voice.result({"account": made.name})
     voice.plain(f"{made.name} has a new password")
 
@@ -171,7 +170,7 @@ def accounts_role(name: Name, role: Annotated[str, typer.Argument(help="viewer, 
     """Give an account another role; it is signed out everywhere."""
     from db import accounts
 
-    voice, made = Voice(as_json), accounts.change(_database(), name, getpass.getuser(), role=role)
+    voice, made = Voice(as_json), accounts.change(known_database(), name, getpass.getuser(), role=role)
     voice.result({"account": made.name, "role": made.role})
     voice.plain(f"{made.name} is {made.role}")
 
@@ -180,26 +179,15 @@ def accounts_disable(name: Name, undo: Annotated[bool, typer.Option("--undo", he
     """Let an account in no more; what it decided stays."""
     from db import accounts
 
-    voice, made = Voice(as_json), accounts.change(_database(), name, getpass.getuser(), disabled=not undo)
+    voice, made = Voice(as_json), accounts.change(known_database(), name, getpass.getuser(), disabled=not undo)
     voice.result({"account": made.name, "disabled": not undo})
     voice.plain(f"{made.name} is {'let in again' if undo else 'disabled'}")
 
 
-def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:
-    """Add the verbs to a command: `verb` tells their errors, `settings` sets the process up."""
-    _SETTINGS.append(settings)
+def add(app: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]]) -> None:
+    """Add the verbs to a command; `verb` tells their errors."""
     app.command()(verb(serve))
     people = typer.Typer(help="Who may use the review desk.", no_args_is_help=True, rich_markup_mode=None)
     for name, call in (("list", accounts_list), ("add", accounts_add), ("link", accounts_link), ("password", accounts_password), ("role", accounts_role), ("disable", accounts_disable)):
         people.command(name)(verb(call))
     app.add_typer(people, name="accounts")
-
-
-def _settings() -> "Settings":
-    return _SETTINGS[-1]()
-
-
-def _database() -> "Database":
-    from db.session import open_database
-
-    return open_database(_settings())

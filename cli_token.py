@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli_common import Json, known_database
 from console import Voice
 
 if TYPE_CHECKING:
-    from db.session import Database
-    from infra.settings import Settings
+    pass
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 app = typer.Typer(help="Tokens of the HTTP API.", no_args_is_help=True, rich_markup_mode=None)
-_SETTINGS: list[Callable[[], "Settings"]] = []
 
 
 def create(
@@ -28,7 +26,7 @@ def create(
     from db import tokens
 
     voice = Voice(as_json)
-    secret, row = tokens.create(_database(), name, owner or getpass.getuser(), scope, days)
+    secret, row = tokens.create(known_database(), name, owner or getpass.getuser(), scope, days)
     voice.result({"secret": secret, **row})
     voice.plain(f"{secret}\n\nIt cannot be shown again. It may: {', '.join(row['scopes'])}, in the name of {row['owner']}, until {row['expires_at'] or 'it is revoked'}.")
 
@@ -37,7 +35,7 @@ def show(as_json: Json = False) -> None:
     """Tokens, with what they may and when they were used last."""
     from db import tokens
 
-    voice, rows = Voice(as_json), tokens.every(_database())
+    voice, rows = Voice(as_json), tokens.every(known_database())
     voice.result({"tokens": rows})
     cells = [[r["token"], r["name"], r["owner"], " ".join(r["scopes"]), (r["last_used"] or "never")[:16], "revoked" if r["revoked_at"] else (r["expires_at"] or "does not expire")[:16]] for r in rows]
     voice.table("", ["token", "name", "owner", "scopes", "used", "until"], cells)
@@ -48,20 +46,13 @@ def revoke(token: Annotated[str, typer.Argument(help="The token as `list` shows 
     """Make a token worthless, at once and for good."""
     from db import tokens
 
-    voice, row = Voice(as_json), tokens.revoke(_database(), token)
+    voice, row = Voice(as_json), tokens.revoke(known_database(), token)
     voice.result(row)
     voice.plain(f"{row['token']} ({row['name']}) is revoked")
 
 
-def add(parent: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:
-    """Add the verbs to a command: `verb` tells their errors, `settings` sets the process up."""
-    _SETTINGS.append(settings)
+def add(parent: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]]) -> None:
+    """Add the verbs to a command; `verb` tells their errors."""
     for name, call in (("create", create), ("list", show), ("revoke", revoke)):
         app.command(name)(verb(call))
     parent.add_typer(app, name="token")
-
-
-def _database() -> "Database":
-    from db.session import open_database
-
-    return open_database(_SETTINGS[-1]())

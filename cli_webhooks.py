@@ -7,16 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cli_common import Json, known_database, known_settings
 from console import Voice
 
 if TYPE_CHECKING:
-    from db.session import Database
-    from infra.settings import Settings
+    pass
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, and nothing else there.")]
 Number = Annotated[int, typer.Argument(min=1, help="The webhook, as `list` shows it.", show_default=False)]
 app = typer.Typer(help="Webhooks: signed messages about what happened.", no_args_is_help=True, rich_markup_mode=None)
-_SETTINGS: list[Callable[[], "Settings"]] = []
 
 
 def add_one(
@@ -29,8 +27,8 @@ def add_one(
     """Have a URL told of events; prints the secret that its messages are signed with, this once."""
     from api.webhooks import add
 
-    voice, known = Voice(as_json), _settings()
-    row = add(_database(known), known, url, by or getpass.getuser(), kind or [], batch)
+    voice, known = Voice(as_json), known_settings()
+    row = add(known_database(known), known, url, by or getpass.getuser(), kind or [], batch)
     voice.result(row)
     voice.plain(f"webhook {row['webhook']}: {row['url']}\nsecret: {row['secret']}\n\nThe secret cannot be shown again. next: dubwright webhooks test {row['webhook']}")
 
@@ -39,7 +37,7 @@ def show(as_json: Json = False) -> None:
     """Endpoints, and how many messages are in which state."""
     from db import webhooks
 
-    voice, rows = Voice(as_json), webhooks.every(_database())
+    voice, rows = Voice(as_json), webhooks.every(known_database())
     voice.result({"webhooks": rows})
     cells = [[str(r["webhook"]), r["url"], " ".join(r["kinds"]) or "all", r["batch"] or "all", r["note"] or "active", ", ".join(f"{n} {s}" for s, n in sorted(r["deliveries"].items()))] for r in rows]
     voice.table("", ["webhook", "url", "events", "batches", "", "messages"], cells)
@@ -51,7 +49,7 @@ def remove(webhook: Number, as_json: Json = False) -> None:
     from db import webhooks
 
     voice = Voice(as_json)
-    webhooks.remove(_database(), webhook)
+    webhooks.remove(known_database(), webhook)
     voice.result({"webhook": webhook, "removed": True})
     voice.plain(f"webhook {webhook} is removed")
 
@@ -60,8 +58,8 @@ def rotate(webhook: Number, as_json: Json = False) -> None:
     """Make a new secret; the one before is used beside it for 24 hours."""
     from api.webhooks import rotate as renew
 
-    voice, known = Voice(as_json), _settings()
-    row = renew(_database(known), known, webhook)
+    voice, known = Voice(as_json), known_settings()
+    row = renew(known_database(known), known, webhook)
     voice.result(row)
     voice.plain(f"secret: {row['secret']}\n\nUntil {row['previous_until']} messages are signed with the one before as well.")
 
@@ -70,7 +68,7 @@ def activate(webhook: Number, as_json: Json = False) -> None:
     """Send again to an endpoint that was disabled."""
     from db import webhooks
 
-    voice, row = Voice(as_json), webhooks.activate(_database(), webhook)
+    voice, row = Voice(as_json), webhooks.activate(known_database(), webhook)
     voice.result(row)
     voice.plain(f"webhook {webhook} is active; events since it was disabled: dubwright webhooks replay {webhook} --since 24h")
 
@@ -80,8 +78,8 @@ def test(webhook: Number, as_json: Json = False) -> None:
     from api.sender import Sender
     from db import webhooks
 
-    voice, known = Voice(as_json), _settings()
-    database = _database(known)
+    voice, known = Voice(as_json), known_settings()
+    database = known_database(known)
     made = webhooks.test(database, webhook)
     message = made["message"]
     Sender(database, known).one(made["delivery"])
@@ -102,7 +100,7 @@ def replay(
     from db import webhooks
 
     voice = Voice(as_json)
-    count = webhooks.replay(_database(), webhook, message, _time(since) if since else None, _time(until) if until else None)
+    count = webhooks.replay(known_database(), webhook, message, _time(since) if since else None, _time(until) if until else None)
     voice.result({"webhook": webhook, "messages": count})
     voice.plain(f"{count} message(s) are sent again by the next sender; next: dubwright webhooks deliver --once")
 
@@ -116,7 +114,7 @@ def log(
     from db import webhooks
 
     voice = Voice(as_json)
-    rows = webhooks.log(_database(), webhook or None, None, limit)
+    rows = webhooks.log(known_database(), webhook or None, None, limit)
     voice.result({"messages": rows})
     cells = [[r["message"], str(r["webhook"]), r["kind"], r["state"], str(len(r["tries"])), (r["tries"][-1]["note"] or str(r["tries"][-1]["status"])) if r["tries"] else ""] for r in rows]
     voice.table("", ["message", "webhook", "event", "state", "tries", "last answer"], cells)
@@ -126,8 +124,8 @@ def deliver(once: Annotated[bool, typer.Option("--once", help="End when nothing 
     """Send messages until stopped. Any number of senders may run; `serve` runs one itself."""
     from api.sender import Sender
 
-    voice, known = Voice(as_json), _settings()
-    sender = Sender(_database(known), known)
+    voice, known = Voice(as_json), known_settings()
+    sender = Sender(known_database(known), known)
     if not once:
         sender.start().wait()
         return
@@ -141,22 +139,11 @@ VERBS: tuple[tuple[str, Callable[..., Any]], ...] = (
 )  # fmt: skip
 
 
-def add(parent: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]], settings: Callable[[], "Settings"]) -> None:
-    """Add the verbs to a command: `verb` tells their errors, `settings` sets the process up."""
-    _SETTINGS.append(settings)
+def add(parent: typer.Typer, verb: Callable[[Callable[..., Any]], Callable[..., None]]) -> None:
+    """Add the verbs to a command; `verb` tells their errors."""
     for name, call in VERBS:
         app.command(name)(verb(call))
     parent.add_typer(app, name="webhooks")
-
-
-def _settings() -> "Settings":
-    return _SETTINGS[-1]()
-
-
-def _database(known: "Settings | None" = None) -> "Database":
-    from db.session import open_database
-
-    return open_database(known or _settings())
 
 
 def _time(words: str) -> datetime:

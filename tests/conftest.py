@@ -1,13 +1,21 @@
-"""What every test stands on: Triton's interpreter (set before the first import) and the shared data, where it is."""
+"""What every test stands on: Triton's interpreter and Prefect's home (set before the first import) and the shared data, where it is."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TRITON_INTERPRET", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest
+# Where this process's Prefect server keeps its things. Prefect reads it once, at its first import: in the home folder of whichever module
+# comes first, the server would lose its database when that module ends.
+os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="dubwright-prefect-")
+atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
+
+import pytest  # noqa: E402 (first the environment)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ROOT.parent / "shared" / "data"

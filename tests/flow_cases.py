@@ -1,7 +1,5 @@
 """What the tests of plans and flows share: a home folder of their own, small manifests, a watcher that remembers, subprocesses."""
 
-import atexit
-import functools
 import json
 import os
 import shutil
@@ -57,14 +55,6 @@ def new_home() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@functools.cache
-def prefect_home() -> Path:
-    """Where this process's Prefect server keeps its things: it reads its settings once, whichever test comes first."""
-    folder = Path(tempfile.mkdtemp(prefix="dubwright-prefect-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def environment(home: Path, **more: str) -> dict[str, str]:
     """A process's environment with a home folder of its own, in which its Prefect server keeps its things too."""
     known = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
@@ -78,7 +68,6 @@ def settings() -> Iterator[Settings]:
     with new_home() as home:
         os.environ["DUBWRIGHT_HOME"] = str(home)
         os.environ.setdefault("DUBWRIGHT_MAX_TAKES", FEW)
-        os.environ["PREFECT_HOME"] = str(prefect_home())
         get_settings.cache_clear()
         from flows.conductor import configure
 

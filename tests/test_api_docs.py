@@ -18,7 +18,7 @@ from api.sender import Sender
 from api_cases import ALL, Receiver, client, serving
 from db import tokens
 from db.session import Database, open_database
-from flow_cases import HOPPER, ROOT, allow, new_home, prefect_home
+from flow_cases import HOPPER, ROOT, allow, new_home
 from infra.settings import Settings, get_settings
 from infra.store import sha256_of
 
@@ -31,7 +31,7 @@ def known_fixture(monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
     monkeypatch.delenv("AWS_PROFILE", raising=False)
     with servers.moto() as store, new_home() as home:
         given = {**servers.KEYS, "DUBWRIGHT_HOME": str(home), "DUBWRIGHT_S3_ENDPOINT_URL": store, "DUBWRIGHT_STORE_URL": "s3://artifacts", "DUBWRIGHT_WEBHOOK_ALLOW": "127.0.0.1",
-                 "DUBWRIGHT_MAX_TAKES": "1", "PREFECT_HOME": str(prefect_home())}  # fmt: skip
+                 "DUBWRIGHT_MAX_TAKES": "1"}  # fmt: skip
         for name, value in given.items():
             monkeypatch.setenv(name, value)
         monkeypatch.delenv("PREFECT_API_URL", raising=False)
