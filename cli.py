@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 DEMO = Path(__file__).resolve().parent / "demo" / "demo.yaml"
-BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine", "redub": "redub", "syncnet": "syncnet"}  # what: module of benchmarks/
+BENCHES = {"memory": "memory", "speed": "speed", "startup": "startup", "kernels": "kernels", "avct": "engine", "redub": "redub", "syncnet": "syncnet", "scale": "scale"}  # what: module of benchmarks/
 GRID = Path(__file__).resolve().parent.parent / "shared" / "data" / "grid"
 
 app = typer.Typer(
@@ -515,7 +515,7 @@ def _taught(settings: "Settings", voice: Voice) -> None:
 @app.command()
 @verb
 def bench(
-    what: Annotated[str, typer.Argument(help="memory, speed, startup, kernels, avct, redub or syncnet.", show_default=False)],
+    what: Annotated[str, typer.Argument(help="memory, speed, startup, kernels, avct, redub, syncnet or scale (10,000 jobs: an hour).", show_default=False)],
     aot: Annotated[bool, typer.Option("--aot", help="kernels: compile, count and compute only; measure nothing.")] = False,
     as_json: Json = False,
 ) -> None:

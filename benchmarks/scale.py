@@ -180,7 +180,7 @@ def _measured(home: Path, jobs: int, workers: tuple[int, ...], seconds: float, c
         "prefect_rows_per_job": {name: round((grown[1][name] - grown[0][name]) / jobs, 2) for name in grown[1] if name != "bytes"},
     }  # fmt: skip
     figures |= {"load": [round(loads[0], 1), round(os.getloadavg()[0], 1)], "start_cpu_seconds": starting(starts), "cores": os.cpu_count()}
-    return {"figures": figures | shares(steps, seconds, figures["start_cpu_seconds"], settings.shard_minutes), "steps": steps, "tables": told["tables"]}
+    return {"figures": figures | shares(steps, seconds, figures["start_cpu_seconds"], settings.shard_minutes), "steps": steps, "ledger_tables": told["tables"]}
 
 
 def _ours() -> dict[str, str]:
