@@ -22,6 +22,7 @@ PAUSE, LONGEST_PAUSE, JOBS_A_SECOND = 1.0, 10.0, 1000  # seconds between looks a
 UNKNOWN, LEAST = 60.0, 1.0  # seconds of work of a job without an estimate; that a job costs at least
 ROUNDS, SHORTEST = 3, 60.0  # shards that each worker should get of what is left; seconds that a shard should hold even then
 WINDOW = 20_000  # jobs that are looked at to make shards of
+WORTH = 120.0  # seconds of work that is left to shards which run, from which on a worker without one is given a part of it
 OPEN_GROUPS = 200  # groups that a piece is tried in: the newest, which are the emptiest
 Tell = Callable[[States], None]
 
@@ -147,23 +148,43 @@ class Target(Protocol):
     def room(self) -> int:
         """How many shards more it should be given now."""
 
-    def sent(self) -> set[int]:
-        """Jobs of shards that it has and that have not ended."""
+    def sent(self) -> list[list[int]]:
+        """Jobs of each shard that it has and that has not ended."""
 
     def send(self, batch_id: int, groups: list[list[int]]) -> None:
         """Ask for shards."""
 
 
 def send(database: Database, batch_id: int, settings: Settings, target: Target) -> int:
-    """Send what waits and was not sent, in shards, as far as there is room; returns how many. The rest follows as shards end: what becomes urgent meanwhile comes first."""
-    there, room = target.sent(), target.room()
+    """Send what waits and was not sent, in shards, as far as there is room; returns how many. The rest follows as shards end: what becomes urgent meanwhile comes first.
+
+    Where everything was sent, workers that have no shard get a part of what others hold and have not begun.
+    """
+    held, room = target.sent(), target.room()
     if room < 1:
         return 0
-    free = [job for job in queries.estimates(database, batch_id, WINDOW + len(there)) if job.job not in there]
-    groups = shards(free, settings.shard_minutes, target.lanes())[:room] if free else []
+    there = {job for jobs in held for job in jobs}
+    free = queries.estimates(database, batch_id, WINDOW + len(there))
+    new = [job for job in free if job.job not in there]
+    lanes = target.lanes()
+    groups = shards(new, settings.shard_minutes, lanes)[:room] if new else shared(held, free, settings.shard_minutes, lanes)[:room]
     if groups:
         target.send(batch_id, groups)
     return len(groups)
+
+
+def shared(held: list[list[int]], free: list[Estimated], minutes: float, lanes: int) -> list[list[int]]:
+    """Of shards that are held and their jobs that nobody has begun: shards for the lanes that have none, of the latter half of each; none where little is left.
+
+    The jobs stay in the first shards, too: whoever leases one first makes it, and the other finds it taken.
+    """
+    idle, holder = lanes - len(held), {job: number for number, jobs in enumerate(held) for job in jobs}
+    left: list[list[Estimated]] = [[] for _ in held]
+    for job in free:  # in the order that they are leased in
+        left[holder[job.job]].append(job)
+    if idle < 1 or sum(cost(job) for jobs in left for job in jobs) < WORTH:
+        return []
+    return shards((job for jobs in left for job in jobs[(len(jobs) + 1) // 2 :]), minutes, lanes)[:idle]
 
 
 def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Tell = lambda states: None) -> States:

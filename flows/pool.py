@@ -88,9 +88,9 @@ class Pool:
         """How many shards more it should be given beside those that `sent` knows: twice as many as run at once, so that none waits for the sender."""
         return 2 * self.settings.pool_shards - len(self.runs)
 
-    def sent(self) -> set[int]:
-        """Jobs of shards that were sent and have not ended, as far as Prefect knows."""
-        return {job for jobs in self._alive().values() for job in jobs}
+    def sent(self) -> list[list[int]]:
+        """Jobs of each shard that was sent and has not ended, as far as Prefect knows."""
+        return list(self._alive().values())
 
     def send(self, batch_id: int, groups: list[list[int]]) -> None:
         """Ask the pool to run shards."""

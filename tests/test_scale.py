@@ -49,36 +49,62 @@ def test_what_is_left_is_cut_smaller_so_that_workers_end_together() -> None:
     assert batch.shards(mixed, 5.0) == [[2], [0], [1]]  # the urgent first; one that is longer than a shard is one
 
 
+class Narrow:
+    """A pool that takes so many shards at once."""
+
+    def __init__(self, room: int = 2) -> None:
+        self.groups: list[list[int]] = []
+        self.workers, self.most = 1, room
+
+    def lanes(self) -> int:
+        return self.workers
+
+    def room(self) -> int:
+        return self.most - len(self.groups)
+
+    def sent(self) -> list[list[int]]:
+        return self.groups
+
+    def send(self, batch_id: int, groups: list[list[int]]) -> None:
+        self.groups += groups
+
+
 def test_a_batch_is_sent_as_there_is_room_and_what_becomes_urgent_comes_first(database: Database, tmp_path: Path) -> None:  # noqa: F811
-    class Narrow:
-        def __init__(self) -> None:
-            self.groups: list[list[int]] = []
-
-        def lanes(self) -> int:
-            return 1
-
-        def room(self) -> int:
-            return 2 - len(self.groups)
-
-        def sent(self) -> set[int]:
-            return {job for group in self.groups for job in group}
-
-        def send(self, batch_id: int, groups: list[list[int]]) -> None:
-            self.groups += groups
-
     jobs = [JobSpec(f"k{n}", f"t{n:02d}", "es-ES", "avct", "compact", {"estimate": 30.0, "inputs": {"portrait": {"sha256": f"{n % 2}"}}}) for n in range(12)]
     number = ledger.submit(database, "batch", "b", "out", jobs).batch_id
     known, target = Settings(home=tmp_path, shard_minutes=1.0), Narrow()
     first = queries.job_states(database, number)
     assert batch.send(database, number, known, target) == 2 and batch.send(database, number, known, target) == 0
     assert all(len(group) == 2 and len({job % 2 for job in group}) == 1 for group in target.groups)
-    urgent = next(job for job in sorted(first) if job not in target.sent())
+    urgent = next(job for job in sorted(first) if not any(job in group for group in target.sent()))
     with database.begin() as session:
         session.execute(text("UPDATE jobs SET priority = 9 WHERE id = :job"), {"job": urgent})
     ended = target.groups.pop(0)
     for _ in ended:
         assert ledger.lease(database, number, "w", 60, only=ended)
     assert batch.send(database, number, known, target) == 1 and target.groups[-1] == [urgent]
+
+
+def test_workers_that_join_late_get_a_part_of_what_others_hold(database: Database, tmp_path: Path) -> None:  # noqa: F811
+    jobs = [JobSpec(f"k{n}", f"t{n:02d}", "es-ES", "avct", "compact", {"estimate": 30.0, "inputs": {"portrait": {"sha256": f"{n}"}}}) for n in range(24)]
+    number = ledger.submit(database, "batch", "b", "out", jobs).batch_id
+    known, target = Settings(home=tmp_path, shard_minutes=20.0), Narrow(room=64)
+    assert batch.send(database, number, known, target) == 1 and len(target.groups[0]) == 24  # there is one worker
+    assert ledger.lease(database, number, "first", 60, only=target.groups[0])
+    target.workers = 4
+    assert batch.send(database, number, known, target) == 3
+    order, given = target.groups[0], [job for group in target.groups[1:] for job in group]
+    assert len(set(given)) == len(given) and set(given) <= set(sorted(order)[12:]), "none twice, and of those that the first worker comes to last"
+    assert batch.send(database, number, known, target) == 0  # every worker has a shard
+    taken = []
+    while held := ledger.lease(database, number, "second", 60, only=given):
+        taken.append(held.job_id)
+    assert sorted(taken) == sorted(given)
+    while held := ledger.lease(database, number, "first", 60, only=order):
+        taken.append(held.job_id)
+    assert len(taken) == len(set(taken)) == 23  # each job was leased once
+    target.groups = target.groups[:1]
+    assert batch.send(database, number, known, target) == 0  # nothing is left to share
 
 
 def test_the_next_job_is_found_without_reading_the_others(database: Database) -> None:  # noqa: F811
