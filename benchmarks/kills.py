@@ -124,6 +124,8 @@ def run(count: int = 200, seed: int = 20261126, stages: Iterable[str] = STAGES, 
     with trials.bench() as held:
         plain = trial(held, None)
         echo(f"undisturbed: {plain.ended.states}, {plain.windows} windows, {len(plain.ended.files)} files")
+        if set(plain.ended.states.values()) - {"delivered", "flagged"}:
+            raise RuntimeError(f"the undisturbed run did not end well: {[row['detail'] for row in plain.ended.told if row['kind'] == 'failed']}")
         points = enumerate(islice(drawn(random.Random(seed), plain, stages), count), 1)
         return campaign(held, plain, [(number, point) for number, point in points if span[0] <= number <= span[1]], echo)
 
