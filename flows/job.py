@@ -38,7 +38,7 @@ def _transient(task: Any, run: Any, state: Any) -> bool:
 
 def _stage(work: Work, name: str, call: Callable[..., None], *rest: Any) -> None:
     """Run a stage as a Prefect task: tried again after an outage, ended when it hangs. Raises StaleToken before a job that is lost or cancelled."""
-    ledger.renew(work.database, work.lease, work.settings.lease_seconds)
+    work.hold()
     limit = max(LEAST_LIMIT, LIMIT_RATE * work.spec.get("seconds", 0.0))
 
     seen = observed.stage(name, call)

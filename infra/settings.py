@@ -29,7 +29,7 @@ class Settings(BaseSettings):
     max_takes: int = Field(4, ge=1, le=12, description="Takes rendered before a job is flagged.")
     ladder_job_seconds: float = Field(0.0, ge=0, description="Seconds of work that a job's takes after its first may take; 0 is no such limit.")
     ladder_batch_seconds: float = Field(0.0, ge=0, description="The same of all jobs of a batch together.")
-    shard_minutes: float = Field(20.0, gt=0, description="Estimated minutes of work in one shard at most.")
+    shard_minutes: float = Field(30.0, gt=0, description="Estimated minutes of work in one shard at most.")
     overlap: bool = Field(True, description="Whether a worker delivers a job, and fetches the next one's inputs, while it renders another.")
     video_crf: int = Field(18, ge=0, le=40, description="x264 quality of deliveries; less is better and larger.")
     video_preset: str = Field("veryfast", description="x264 preset of deliveries.")

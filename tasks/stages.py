@@ -24,6 +24,7 @@ from tasks.dubbing.tracks import TrackFile
 from tasks.ladder import Kind, Rung
 from tasks.speech import SpeechTrack
 
+FRESH = 5.0  # seconds that a renewal is good for
 WORDS = ("voice", "text")  # of a job's spec, that a reviewer may change
 
 
@@ -83,6 +84,14 @@ class Work:
         self.granted = 0  # takes that a reviewer allows, whatever the limits
         self.spent = ""  # why no further take is made
         self.span = Span()  # that stages' spans are under (flows/observed.py)
+        self._renewed = 0.0  # when the lease was renewed last, on this process's clock
+
+    def hold(self) -> None:
+        """Renew the lease, unless that was just done: some stages take milliseconds. Raises StaleToken when the job is lost or cancelled."""
+        now = time.monotonic()
+        if now - self._renewed > min(FRESH, self.settings.lease_seconds / 6):
+            ledger.renew(self.database, self.lease, self.settings.lease_seconds)
+            self._renewed = now
 
     @functools.cached_property
     def wish(self) -> dict[str, Any]:
