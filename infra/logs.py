@@ -71,13 +71,22 @@ def formatter(settings: Settings) -> logging.Formatter:
     return Discreet(inner, secrets_of(settings))
 
 
+_QUIET: list[Path] = []  # where it goes in this process
+
+
 def quiet_native_code(log: Path) -> None:
-    """Send what native libraries write to standard error into a file; Python keeps the terminal. Where it cannot be written all stays as it is."""
+    """Send what native libraries write to standard error into a file; Python keeps the terminal. Where it cannot be written all stays as it is.
+
+    Once a process: a second time the file would be taken for the terminal.
+    """
+    if _QUIET:
+        return
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         sink = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError:
         return  # `dubwright doctor` tells of the folder
+    _QUIET.append(log)
     terminal = os.dup(2)
     os.dup2(sink, 2)
     os.close(sink)
