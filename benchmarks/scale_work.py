@@ -8,8 +8,10 @@ import functools
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -295,16 +297,10 @@ def take_shards(pool: str, counts: Counts, stop: Any) -> None:
 
     from flows.shard import shard
 
+    threading.Thread(target=_beat, args=(pool, stop), daemon=True).start()
     counts.put("ready", 1)
-    beaten = float("-inf")
     with get_client(sync_client=True) as client:
         while not stop.is_set():
-            if time.monotonic() - beaten > HEARTBEAT:
-                beaten = time.monotonic()
-                try:
-                    client._client.post(f"/work_pools/{pool}/workers/heartbeat", json={"name": f"worker-{os.getpid()}", "heartbeat_interval_seconds": HEARTBEAT})
-                except PrefectHTTPStatusError:
-                    continue  # a server at its limit: the next one counts
             try:
                 found = client.get_scheduled_flow_runs_for_work_pool(pool, scheduled_before=datetime.now(UTC))
             except PrefectHTTPStatusError:
@@ -321,3 +317,15 @@ def take_shards(pool: str, counts: Counts, stop: Any) -> None:
                 break
             else:
                 time.sleep(0.2)
+
+
+def _beat(pool: str, stop: Any) -> None:
+    """Say that this worker is up, also while it has a shard, as Prefect's own does."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import PrefectHTTPStatusError
+
+    with get_client(sync_client=True) as client:
+        while not stop.is_set():
+            with suppress(PrefectHTTPStatusError):  # a server at its limit: the next one counts
+                client._client.post(f"/work_pools/{pool}/workers/heartbeat", json={"name": f"worker-{os.getpid()}", "heartbeat_interval_seconds": HEARTBEAT})
+            stop.wait(HEARTBEAT)
