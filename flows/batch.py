@@ -27,8 +27,8 @@ OPEN_GROUPS = 200  # groups that a piece is tried in: the newest, which are the 
 Tell = Callable[[States], None]
 
 
-def shards(jobs: Iterable[Estimated], minutes: float, lanes: int = 1) -> list[list[int]]:
-    """Jobs in groups of about so many minutes of estimated work, of less where `lanes` workers would else not get three each; none is empty.
+def shards(jobs: Iterable[Estimated], minutes: float, lanes: int = 1, rounds: int = ROUNDS) -> list[list[int]]:
+    """Jobs in groups of about so many minutes of estimated work, of less where `lanes` workers would else not get `rounds` each; none is empty.
 
     Higher priorities come first, then the costliest group. Jobs that share a portrait or a video are beside each other, so that one worker makes
     what they share, once; they are cut apart only where they are more than a group.
@@ -38,7 +38,7 @@ def shards(jobs: Iterable[Estimated], minutes: float, lanes: int = 1) -> list[li
     for job in jobs:
         levels.setdefault(job.priority, []).append(job)
     total = sum(cost(job) for level in levels.values() for job in level)
-    room = minutes * 60 if lanes < 2 else max(min(minutes * 60, total / (ROUNDS * lanes)), min(SHORTEST, minutes * 60))
+    room = minutes * 60 if lanes < 2 else max(min(minutes * 60, total / (rounds * lanes)), min(SHORTEST, minutes * 60))
     for _, level in sorted(levels.items(), reverse=True):
         found += _packed(_pieces(level, room), room)
     return found
@@ -184,7 +184,7 @@ def shared(held: list[list[int]], free: list[Estimated], minutes: float, lanes: 
         left[holder[job.job]].append(job)
     if idle < 1 or sum(cost(job) for jobs in left for job in jobs) < WORTH:
         return []
-    return shards((job for jobs in left for job in jobs[(len(jobs) + 1) // 2 :]), minutes, lanes)[:idle]
+    return shards((job for jobs in left for job in jobs[(len(jobs) + 1) // 2 :]), minutes, idle, rounds=1)[:idle]
 
 
 def run_in_pool(database: Database, batch_id: int, settings: Settings, pool: str, tell: Tell = lambda states: None) -> States:
