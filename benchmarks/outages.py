@@ -131,11 +131,12 @@ def skewed(held: Bench, plain: Trial) -> dict[str, Any]:
         ahead = subprocess.Popen(words, env=known, cwd=trials.ROOT, stdout=subprocess.PIPE, text=True)
         assert ahead.stdout is not None
         clock = float(ahead.stdout.readline()) - time.time()
+        first = ahead.stdout.readline()  # it has a job; the other one takes the next
         process, hear = crew.start(crew.worker, held.batch)
         workers = {hear: process}
         while workers and time.monotonic() < started + LONGEST:
             crew.heard(workers)
-        by = [line.split() for line in ahead.communicate(timeout=LONGEST)[0].splitlines()]
+        by = [first, *ahead.communicate(timeout=LONGEST)[0].splitlines()]
         ended = held.ended()
     told = [row["kind"] for row in ended.told]
     return {
@@ -170,6 +171,7 @@ def conductor(held: Bench, plain: Trial, seconds: float) -> dict[str, Any]:
         code = command.wait(LONGEST)
         os.killpg(server.pid, signal.SIGKILL)
         ended = held.ended()
+        ended.files = {name: sha for name, sha in ended.files.items() if name in plain.ended.files or not name.endswith(".html")}  # the command's own report
     said = (held.folder / "run.log").read_text()
     told = {f"{row['detail'].get('code')}" for row in ended.told if row["kind"] in ("deferred", "failed")}
     return {

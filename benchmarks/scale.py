@@ -81,6 +81,12 @@ class Workers:
                 raise RuntimeError("workers did not begin")
             time.sleep(0.1)
 
+    def warm(self) -> None:
+        """Wait until each has ended a job: what a process takes to begin is measured by itself."""
+        while any(not Counts(shared).read()["jobs"] for _, shared in self.made):
+            self.check()
+            time.sleep(0.05)
+
     def read(self) -> dict[str, float]:
         """Sums over workers, of `slowest` the most."""
         found = [Counts(shared).read() for _, shared in self.made]
@@ -228,6 +234,7 @@ def quotas(jobs: int, workers: tuple[int, ...]) -> list[tuple[int, int]]:
 def _step(team: Workers, count: int, quota: int, own: Counts, say: Any) -> dict[str, float]:
     """So many workers until so many jobs have ended in all; what each job cost meanwhile."""
     team.grow(count)
+    team.warm()
     first, begun = team.read(), time.perf_counter()
     while (last := team.read())["jobs"] < quota:
         team.check()

@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 from uuid import UUID
 
+from flows.conductor import away
 from infra.errors import SetupError
 from infra.settings import Settings
 
@@ -93,11 +94,16 @@ class Pool:
         return list(self._alive().values())
 
     def send(self, batch_id: int, groups: list[list[int]]) -> None:
-        """Ask the pool to run shards."""
-        for group in groups:
+        """Ask the pool to run shards. Where Prefect does not answer after some of them, the others are left for the next look."""
+        for number, group in enumerate(groups):
             self._numbered += 1
             asked = {"batch_id": batch_id, "jobs": group, "first": f"shard {self._numbered}"}
-            run = self._client().create_flow_run_from_deployment(self._deployment, parameters=asked, tags=[f"batch-{batch_id}"])
+            try:
+                run = self._client().create_flow_run_from_deployment(self._deployment, parameters=asked, tags=[f"batch-{batch_id}"])
+            except Exception as error:
+                if not number or away(error) is None:
+                    raise
+                return
             self.runs[run.id] = group
 
     def _count(self, states: tuple[str, ...], *, but: bool) -> int:

@@ -25,7 +25,7 @@ from api.problems import Problem
 from api_cases import ALL, client, serving
 from db import ledger, operations, queries, tokens
 from db.session import Database, open_database
-from flow_cases import HOPPER, ROOT, new_home
+from flow_cases import HOPPER, ROOT, allow, new_home
 from infra.settings import Settings
 from ledger_cases import give, row, take, verdict
 from openapi_cases import Asking
@@ -57,6 +57,7 @@ def database_fixture(known: Settings) -> Iterator[Database]:
 
 @pytest.fixture(name="address", scope="module")
 def address_fixture(database: Database, known: Settings) -> Iterator[str]:
+    allow(known, HOPPER)
     with serving(database, known) as place:
         yield place
 
@@ -338,12 +339,12 @@ def test_batches_jobs_and_results_are_listed_in_pages(ana: httpx.Client, flagged
     failed = ana.get("/v1/jobs", params={"batch": batch, "state": "failed", "locale": "es-ES", "engine": "avct"}).json()["items"]
     assert [job["error"]["code"] for job in failed] == ["input.no_face"]
     result = ana.get(f"/v1/batches/{batch}/deliveries").json()["items"][0]
-    assert result["sha256"] == "c" * 64 and result["size"] == 1 and result["url"].endswith(".mp4") and set(result["links"]) == {"video", "captions"}
+    assert result["sha256"] == "1" * 64 and result["size"] == 1 and result["url"].endswith(".mp4") and set(result["links"]) == {"video", "captions"}
     assert "Signature=" in result["links"]["video"] and result["links_until"]
     job = ana.get(f"/v1/jobs/{result['job']}").json()
     assert job["takes"][0]["verdict"] == "pass" and job["takes"][0]["weights"][0]["name"] == "compact-renderer" and job["delivery"]["take"] == job["takes"][0]["take"]
     tree = ana.get(f"/v1/lineage/{'a' * 64}").json()
-    assert tree["made_from"] == [] and {row["sha256"] for row in tree["made_into"]} == {"c" * 64}
+    assert tree["made_from"] == [] and {row["sha256"] for row in tree["made_into"]} == {"c" * 64, "1" * 64}  # the take, and it signed
 
 
 def test_operators_and_reviewers_act_in_the_name_of_their_token(address: str, database: Database, flagged: dict[str, int]) -> None:
