@@ -51,7 +51,7 @@ def open_media(path: Path) -> Any:
             form = kinds.format_of(lambda at, size: os.pread(file.fileno(), size, at))
         if not form:
             raise ValueError("it has changed since it was looked at")
-        media = av.open(str(path.absolute()), format=form, options=kinds.options(form, settings.input_streams))
+        media = av.open(str(path.absolute()), format=form, options=kinds.options(form))
     except (av.FFmpegError, ValueError, OSError, RuntimeError) as error:
         raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
     if name := kinds.strange(media):

@@ -87,12 +87,15 @@ def split_url(url: str) -> tuple[str, str]:
 def within(base: str, place: str) -> str:
     """A place as somebody at `base` (a folder or `s3://bucket/prefix`) names it: a URL or a full path stands for itself.
 
-    Raises StoreError for a relative name that climbs out of its bucket.
+    Raises StoreError for a relative name that climbs out of its bucket, and for a home folder that nobody has.
     """
     if place.startswith(("s3://", "file://", "/")):
         return place
     if place.startswith("~"):
-        return str(Path(place).expanduser())
+        try:
+            return str(Path(place).expanduser())
+        except RuntimeError as error:
+            raise StoreError(f"{place[:80]!r} names nobody's home folder", code="store.name", next_step="Write ./~ for a name that begins so.") from error
     if not base.startswith("s3://"):
         return str(Path(base) / place)
     home = urlparse(base)
@@ -119,8 +122,8 @@ def fetch(url: str, target: Path, settings: Settings | None = None, base: str = 
 
 def _checked(key: str) -> str:
     parts = key.split("/")
-    if not key or key.startswith("/") or ".." in parts or "\x00" in key or len(key.encode()) > 1000:
-        raise StoreError(f"{key[:80]!r} is not a usable name", code="store.name", next_step="Use a relative name without '..' and NUL.")
+    if not key or key.startswith("/") or ".." in parts or "\x00" in key or any(0xD800 <= ord(c) < 0xE000 for c in key) or len(key.encode()) > 1000:
+        raise StoreError(f"{key[:80]!r} is not a usable name", code="store.name", next_step="Use a relative name in UTF-8 without '..' and NUL.")
     return key
 
 

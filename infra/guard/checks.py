@@ -64,7 +64,7 @@ def look(file: BinaryIO, limits: Limits, whole: bool, beat: Callable[[], None]) 
     if not form:
         raise Refused("media.unreadable", "is neither sound nor video of a kind that is read")
     try:
-        media = av.open(file, format=form, options=options(form, limits.streams))
+        media = av.open(file, format=form, options=options(form))
     except (av.FFmpegError, ValueError, OSError, RuntimeError) as error:
         _short(error)
         raise Refused("media.unreadable", f"cannot be opened as sound or video ({_words(error)})") from error

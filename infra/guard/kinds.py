@@ -74,9 +74,9 @@ def _in_packets(head: bytes) -> bool:
     return any(all(head[at + size * n : at + size * n + 1] == b"G" for n in range(5)) for size in (188, 192, 204) for at in range(size))
 
 
-def options(form: str, streams: int) -> dict[str, str]:
+def options(form: str) -> dict[str, str]:
     """How a demuxer is told to open a file: that format alone, local files alone, no references to other files, known decoders alone."""
-    known = {"protocol_whitelist": "file", "format_whitelist": form, "codec_whitelist": ",".join(sorted(frozenset().union(*CODECS.values()))), "max_streams": str(streams)}
+    known = {"protocol_whitelist": "file", "format_whitelist": form, "codec_whitelist": ",".join(sorted(frozenset().union(*CODECS.values())))}
     return known | ({"enable_drefs": "0", "use_absolute_path": "0"} if form == "mov" else {})
 
 
