@@ -69,7 +69,8 @@ def packets_of(media: Any, streams: list[Any]) -> Iterator[Any]:
     A stream that the file reveals on the way makes PyAV 18 fail at the end, when everything was read; it is left out.
     """
     try:
-        yield from media.demux(streams)
+        if streams:  # PyAV takes no streams for all of them
+            yield from media.demux(streams)
     except IndexError:
         return
 

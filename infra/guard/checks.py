@@ -121,7 +121,7 @@ class _Decoded:
             stream.codec_context.thread_count = 1
             if stream.type == "video":
                 stream.codec_context.options = {"max_pixels": str(self.limits.side**2)}
-        for packet in self._packets(streams):
+        for packet in self._packets(streams) if streams else ():  # PyAV takes no streams for all of them
             self._take(packet)
             if not whole and (self.packets > HEAD_PACKETS or self.seconds > HEAD_SECONDS):
                 break
