@@ -186,7 +186,7 @@ def test_a_file_of_data_alone_is_no_crash(tmp_path: Path) -> None:
     """Found by benchmarks.fuzz: a file without sound or pictures, whose streams cannot be decoded."""
     write_wav(tmp_path / "a.wav", np.zeros(16_000), 16_000)
     run("-i", tmp_path / "a.wav", "-c:a", "aac", tmp_path / "a.m4a")
-    (tmp_path / "b.m4a").write_bytes((tmp_path / "a.m4a").read_bytes().replace(b"soun", b"none"))
+    (tmp_path / "b.m4a").write_bytes((tmp_path / "a.m4a").read_bytes().replace(b"mp4a", b"tmcd").replace(b"soun", b"data"))
     with pytest.raises(MediaError) as told:
         read_audio(tmp_path / "b.m4a")
     assert told.value.code == "media.no_audio"
