@@ -12,9 +12,10 @@ def main() -> None:
     words = argparse.ArgumentParser(prog="benchmarks.hostile")
     words.add_argument("--mutants", type=int, default=1000, help="mutants of each kind of media: portraits, videos, recordings")
     words.add_argument("--seed", type=int, default=0)
-    words.add_argument("--corpus", type=int, default=10**6, help="cases of the corpus, the first ones")
+    words.add_argument("--every", type=int, default=1, help="every so manieth case of the corpus; 0 is none")
+    words.add_argument("--minutes", type=float, default=1e6, help="stop after so long, and print what was done until then")
     asked = words.parse_args()
-    found = run(asked.mutants, asked.seed, asked.corpus)
+    found = run(asked.mutants, asked.seed, asked.every, asked.minutes)
     sys.stdout.write(json.dumps(found, indent=2, ensure_ascii=True) + "\n")
     sys.exit(any(found["figures"][name] for name in ("crashes", "hangs", "outbound_requests", "reads_outside", "executions", "wrong")))
 

@@ -97,19 +97,20 @@ class Taker:
 
 
 def mutants(folder: Path, count: int, seed: int) -> Iterator[tuple[str, Path]]:
-    """(role, file) of that many mutants of each role's kinds, in turn; a file is gone when the next one comes."""
-    for role, whole in (("portrait", stills()), ("video", videos(folder)), ("audio", sounds(folder))):
-        for number in range(count):
-            name = sorted(whole)[number % len(whole)]
+    """(role, file) of that many mutants for each role, the roles and their kinds in turn; a file is gone when the next one comes."""
+    whole = {"portrait": stills(), "video": videos(folder), "audio": sounds(folder)}
+    for number in range(count):
+        for role, kinds in whole.items():
+            name = sorted(kinds)[number % len(kinds)]
             path = folder / f"{seed}-{number}-{name}"
-            path.write_bytes(mutant(whole[name], f"{seed}/{number}/{name}"))
+            path.write_bytes(mutant(kinds[name], f"{seed}/{number}/{name}"))
             yield role, path
             path.unlink()
 
 
-def taken(take: Take, home: Path, count: int, seed: int, corpus: int) -> dict[str, Any]:
-    """The first cases of the corpus, and mutants, each through `take`; scratch files lie in the home folder."""
-    tally = Tally()
+def taken(take: Take, home: Path, count: int, seed: int, every: int, minutes: float = 1e6) -> dict[str, Any]:
+    """Every so manieth case of the corpus (0: none), and mutants until so many minutes have passed, each through `take`; scratch files lie in the home folder."""
+    tally, began = Tally(), time.monotonic()
 
     def one(case: Case) -> None:
         started = time.perf_counter()
@@ -120,13 +121,15 @@ def taken(take: Take, home: Path, count: int, seed: int, corpus: int) -> dict[st
     before = set(ROOT.iterdir())
     secrets = {f"secret.{kind}": b"secret" * 100 for kind in ("mp4", "wav", "png")}
     with Canary(scratch / "canary", secrets) as canary:
-        for case in islice(cases(scratch / "corpus", canary.folder, canary.port), corpus):
+        for case in islice(cases(scratch / "corpus", canary.folder, canary.port), 0, None if every else 0, every or 1):
             one(case)
             tally.cases += 1
         for role, path in mutants(scratch, count, seed):
             one(Case(f"{role}: {path.name}", "media", {"role": role, "place": str(path), "base": str(scratch)}))
             tally.mutants[role] = tally.mutants.get(role, 0) + 1
             shutil.rmtree(home / "cache" / "inputs", ignore_errors=True)
+            if time.monotonic() - began > minutes * 60:
+                break
         reads, requests = canary.count()
     executed = len(set(ROOT.iterdir()) - before) + sum(1 for name in ("x", "escaped") if (scratch / name).exists() or (scratch / "corpus" / name).exists())
     shutil.rmtree(scratch, ignore_errors=True)
@@ -138,12 +141,12 @@ def taken(take: Take, home: Path, count: int, seed: int, corpus: int) -> dict[st
     return {"figures": figures, "mutants_of": tally.mutants, "refused": refused, "slowest": tally.slowest, "wrong": tally.wrong[:50]}
 
 
-def run(count: int, seed: int = 0, corpus: int = 10**6) -> dict[str, Any]:
+def run(count: int, seed: int = 0, every: int = 1, minutes: float = 1e6) -> dict[str, Any]:
     """All of it with a ledger, store and cache of its own."""
     home = Path(tempfile.mkdtemp(prefix="dubwright-"))
     take = Taker(home)
     try:
-        return taken(take, home, count, seed, corpus)
+        return taken(take, home, count, seed, every, minutes)
     finally:
         take.close(60.0)
         shutil.rmtree(home, ignore_errors=True)

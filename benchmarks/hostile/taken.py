@@ -54,7 +54,7 @@ class Taker:
     def _read(self, role: str, path: Path) -> None:
         from infra.media import read_audio
         from infra.video import pictures
-        from tasks.faces import read_portrait
+        from tasks.faces import read_picture
 
         if role == "video":
             for _ in pictures(path):
@@ -67,7 +67,7 @@ class Taker:
         elif role == "audio":
             read_audio(path)
         else:
-            read_portrait(path)
+            read_picture(path)  # its landmarks were found as the plan looked
 
     def manifest(self, path: str) -> str:
         """A manifest. Raises DubwrightError."""
