@@ -83,6 +83,7 @@ def test_helpers_run_shut_in_and_remember_what_they_admitted(tmp_path: Path) -> 
     assert door.admit(path, whole=True)["pictures"] == 100 and door.admit(path) == {}
     os.utime(path, ns=(1, 1))
     assert door.admit(path)["pictures"] == head["pictures"]
+    assert door.shut_in() is (sys.platform == "linux")
 
 
 @pytest.mark.parametrize(

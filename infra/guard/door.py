@@ -168,6 +168,12 @@ def admit(path: Path, *, whole: bool = False) -> dict[str, Any]:
     return {**said, "cpu": told["cpu"], "memory": told["memory"]}
 
 
+def shut_in() -> bool:
+    """Whether the kernel takes system calls from the helper's forks; without it the limits alone hold. Raises SetupError where there is no helper."""
+    with tempfile.NamedTemporaryFile(prefix="dubwright-") as nothing:
+        return bool((_asked("head", Path(nothing.name)).get("said") or {}).get("shut"))
+
+
 def _mark(path: Path) -> tuple[int, ...]:
     """What changes when a file does."""
     told = path.stat()
