@@ -73,4 +73,5 @@ GRANT INSERT ON consents, consent_subjects, erasures TO dubwright_rights;
 GRANT UPDATE (revoked_at, revoked_by, revoked_why, hold) ON consents TO dubwright_rights;
 GRANT UPDATE (marked_at, gone_at, erasure_id) ON artifacts TO dubwright_rights;
 GRANT DELETE ON stage_results TO dubwright_rights;
+GRANT UPDATE (licence, licence_class) ON weights TO dubwright_rights;  -- `dubwright models licence`
 GRANT UPDATE (state, not_before, token, worker, lease_expires, error, updated_at) ON jobs TO dubwright_rights;
