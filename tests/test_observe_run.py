@@ -21,7 +21,7 @@ from db import queries, tokens
 from db.base import Base
 from db.lineage import lineage
 from db.session import Database
-from flow_cases import command, environment, new_home, write_manifest
+from flow_cases import allow, command, environment, new_home, settings_of, write_manifest
 from observed_cases import Collector, collector, read, values
 
 PASSWORD, NOTIFY = "plantedpassword77", "json://ops:plantedhook88@127.0.0.1:9/hook"
@@ -70,7 +70,6 @@ def left_of(home: Path, database: Database, told: dict[str, Any], heard: Collect
     from fastapi.testclient import TestClient
 
     from api.app import create_api
-    from flow_cases import settings_of
 
     found = {"result": json.dumps(told).encode(), "metrics": page.encode(), "spans": json.dumps([heard.spans, heard.resources]).encode()}
     with database.begin() as session:
@@ -105,6 +104,7 @@ def seen_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
         url = embedded_url(home).replace("postgres:@", f"postgres:{PASSWORD}@")
         more = {"DUBWRIGHT_NOTIFY": NOTIFY, "DUBWRIGHT_DATABASE_URL": url, "DUBWRIGHT_WEBHOOK_KEY": SEALING, "DUBWRIGHT_OIDC_CLIENT_SECRET": OIDC}
         more |= {"DUBWRIGHT_STORE_URL": "s3://artifacts", "DUBWRIGHT_S3_ENDPOINT_URL": s3}
+        allow(settings_of(home, **more), path)
         known = environment(
             home, PYTHONPATH=str(folder / "guard"), REACHED=str(folder / "reached"), DUBWRIGHT_LOG="debug", DUBWRIGHT_LOG_FORMAT="json", DUBWRIGHT_METRICS_PORT=str(port), DUBWRIGHT_MAX_TAKES="1",
             **more, OTEL_EXPORTER_OTLP_ENDPOINT=heard.url, **servers.KEYS,
