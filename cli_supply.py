@@ -55,7 +55,7 @@ def relicense(
 
 def sbom(
     file: Annotated[Path | None, typer.Argument(help="Where to write it; standard output when left out.")] = None,
-    lock: Annotated[Path | None, typer.Option(help="A file of pins with hashes (--hash=sha256:...), from which packages get theirs.")] = None,
+    lock: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A file of pins with hashes (--hash=sha256:...), from which packages get theirs.")] = None,
     as_json: Json = False,
 ) -> None:
     """Write what this installation is made of, packages and weights, as CycloneDX JSON."""

@@ -111,9 +111,8 @@ REFUSED = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("role", ROLES)
-def test_each_role_is_refused_the_rest(people: dict[str, Database], role: str) -> None:
-    for statement in REFUSED[role]:
+def test_each_role_is_refused_the_rest(people: dict[str, Database]) -> None:
+    for role, statement in [(role, statement) for role, statements in REFUSED.items() for statement in statements]:
         with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"), people[role].engine.begin() as connection:
             connection.execute(text(statement))
 
@@ -193,7 +192,7 @@ def calls_of(store: S3Store, role: str, large: Path) -> dict[str, list[Any]]:
     """What the code asks of a store, by kind."""
     return {
         "r": [lambda: store.get("there"), lambda: store.read("there", 0, 2), lambda: store.download("there", large.with_name("copy")), lambda: store.info("there")],
-        "w": [lambda: store.put("small", b"x"), lambda: store.put(f"once-{role}", b"x", if_absent=True), lambda: store.put("big", large), lambda: store.put(f"big-{role}", large, if_absent=True)],
+        "w": [lambda: store.put("small", b"x"), lambda: store.put(f"once-{role}", b"x", if_absent=True), *([lambda: store.put("big", large), lambda: store.put(f"big-{role}", large, if_absent=True)] if store.bucket == "artifacts" else [])],
         "l": [lambda: list(store.list())],
         "d": [lambda: store.delete("there-not")],
     }  # fmt: skip
