@@ -12,7 +12,7 @@ HASHES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
 
 
 def sbom(pinned: Path | None = None) -> str:
-    """A bill of materials in CycloneDX 1.6. pinned: a lock file (constraints, with hashes) from which packages' files get theirs."""
+    """A bill of materials in CycloneDX 1.6. pinned: a lock file (pins with hashes), which tells the files of each package that may be installed."""
     from cyclonedx.model.bom import Bom
     from cyclonedx.model.component import Component, ComponentType
     from cyclonedx.model.contact import OrganizationalEntity
@@ -39,15 +39,16 @@ def hashes_of(lock: Path) -> dict[str, list[str]]:
 
 
 def _of_package(one: licences.Package, known: dict[str, list[str]]) -> Any:
-    from cyclonedx.model import Property
+    from cyclonedx.model import ExternalReference, ExternalReferenceType, Property, XsUri
     from cyclonedx.model.component import Component, ComponentType
     from packageurl import PackageURL
 
     name = licences.plain(one.name)
-    told = known.get(name, [])
+    files = XsUri(f"https://pypi.org/project/{name}/{one.version}/#files")
+    told = [ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=files, hashes=[_hash(each) for each in known[name]])] if known.get(name) else []
     return Component(
         name=name, version=one.version, type=ComponentType.LIBRARY, bom_ref=f"pkg:{name}", purl=PackageURL("pypi", name=name, version=one.version),
-        licenses=[_licence(one.licence)], hashes=[_hash(each) for each in told[:1]], properties=[Property(name="dubwright:licence-class", value=one.licence_class)],
+        licenses=[_licence(one.licence)], external_references=told, properties=[Property(name="dubwright:licence-class", value=one.licence_class)],
         description=importlib.metadata.metadata(one.name).get("Summary"),  # type: ignore[attr-defined]
     )  # fmt: skip
 
