@@ -1,6 +1,6 @@
 """Licences of what is installed: of each package its SPDX expression and its class, by license-expression's database of licences.
 
-What counts is the closure of what this project requires, optional and test parts left out. Weights are models/checkpoints.py's: they have cards.
+What counts is the closure of what this project requires, what only tests need left out. Weights are models/checkpoints.py's: they have cards.
 """
 
 import functools
@@ -14,6 +14,7 @@ from pathlib import Path
 CLASSES = ("permissive", "weak copyleft", "strong copyleft", "proprietary", "non-commercial", "unknown")  # from what asks least to what is not known
 SELLABLE = CLASSES[:4]
 PROJECT = "dubwright"
+EXTRAS = ("", "world")  # of the project: what renders
 CATEGORIES = {"Permissive": 0, "Public Domain": 0, "Copyleft Limited": 1, "Copyleft": 2}
 NON_COMMERCIAL = re.compile(r"-NC\b|non-?commercial|research[- ]only|academic", re.IGNORECASE)
 # What a package's metadata does not say, or not all: the licence of its wheel as a whole, read in the wheel itself.
@@ -126,7 +127,7 @@ def _needed() -> Iterator[importlib.metadata.Distribution]:
     except importlib.metadata.PackageNotFoundError:
         yield from importlib.metadata.distributions()
         return
-    waiting = [one for one in waiting if one.marker is None or one.marker.evaluate({"extra": ""})]
+    waiting = [one for one in waiting if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in EXTRAS)]
     seen: set[tuple[str, str]] = set()
     given: set[str] = set()
     while waiting:
