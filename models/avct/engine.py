@@ -112,7 +112,7 @@ class AvctEngine:
             return moved
         made = moved.values[:frames], moved.jacobians[:frames]
         if anchor >= frames:
-            anchor = int(np.argmin(np.abs(kp.mouth_opening(made[0]) - kp.mouth_opening(source))))
+            anchor = int(np.argmin(np.abs(kp.mouth_opening(made[0]) - kp.mouth_opening(source[0]))))
         return Motion(idle.close_lids(made[0], idle.blinks(frames, speaking, seed, block)), made[1], anchor)
 
     def at_rest(self, opening: float) -> tuple[np.ndarray, np.ndarray]:
