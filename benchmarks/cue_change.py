@@ -46,16 +46,16 @@ def windows_of(changed: int, window: int, total: int) -> set[int]:
 def hashed() -> Iterator[dict[int, str]]:
     """Hashes of the pictures that are encoded while the block runs, by their number."""
     found: dict[int, str] = {}
-    plain: Callable[[FilmWriter, Picture], None] = FilmWriter.write
+    plain = FilmWriter.write
 
-    def write(self: FilmWriter, picture: Picture) -> None:
+    def write(self: FilmWriter, /, picture: Picture) -> None:
         made = hashlib.sha256()
         for plane in (picture.y, picture.u, picture.v):
             made.update(plane.tobytes())
         found[self.frames] = made.hexdigest()
         plain(self, picture)
 
-    FilmWriter.write = write  # type: ignore[method-assign]
+    FilmWriter.write = write  # type: ignore[method-assign, assignment]
     try:
         yield found
     finally:

@@ -103,7 +103,7 @@ class Work:
     @property
     def reworded(self) -> bool:
         """Whether a reviewer changed what is said, or by which voice: takes that say something else are no tries of it."""
-        return any(name in self.wish for name in (*WORDS, "cues"))
+        return any(name in self.wish for name in (*WORDS, *reviews.SAID))
 
     def sources(self, *roles: str) -> tuple[tuple[str, str], ...]:
         """(hash, role) of inputs and results, for lineage."""

@@ -27,7 +27,9 @@ def next_take(work: Work) -> Take | None:
     )  # fmt: skip
     if len(work.takes) < work.granted:
         there = engines.usable(work.lease.preset, video=work.kind == "video")
-        found = ladder.wished(work.kind, found, {name: value for name, value in work.wish.items() if name != "engine" or value in there}, work.numbered)
+        engines_of = {"engine": lambda value: value, "rung": lambda value: value["engine"]}
+        wish = {name: value for name, value in work.wish.items() if name not in engines_of or engines_of[name](value) in there}
+        found = ladder.wished(work.kind, found, wish, work.numbered)
     work.spent = "" if found.rung else found.why
     if found.rung is None:
         return None
