@@ -9,7 +9,8 @@ from benchmarks import cue_change
 from infra.media import resampled
 from models.avct.features import spoken_rows
 from models.lipmemory.engine import heard
-from models.types import SAMPLE_RATE
+from models.types import SAMPLE_RATE, Cue
+from tasks import catalogue
 from tasks.scripts import Reading, open_cues
 from tasks.speech import SpeechTrack, synthesise
 from tasks.speech.fit import fitted
@@ -43,3 +44,17 @@ def test_a_changed_cue_is_heard_nowhere_else(tmp_path: Path) -> None:
         other = [at for at in range(0, pictures, 5) if told[0](at, at + 5) != told[1](at, at + 5)]
         assert other and about[0] <= other[0] / 25 and other[-1] / 25 <= about[1], mode
     assert len(resampled(first.sound, first.rate, SAMPLE_RATE)) == len(first.speech.wave)
+
+
+def test_what_differs_between_versions_and_what_it_costs() -> None:
+    before = tuple(Cue(2.0 * at, 2.0 * at + 1.5, f"Line {at}.") for at in range(10))
+    after = (*before[:3], Cue(6.0, 7.5, "Another line."), *before[4:8], Cue(16.2, 17.5, "Line 8."), before[9], Cue(20.0, 21.5, "And one more."))
+    told = catalogue.changes(before, after)
+    assert [(row["what"], row["place"]) for row in told] == [("changed", 4), ("changed", 9), ("added", 11)]
+    assert told[0]["before"]["text"] == "Line 3." and told[1]["after"]["start"] == 16.2
+    assert catalogue.changes(after, before)[-1]["what"] == "removed" and catalogue.changes(before, before) == []
+    windows = tuple((2.0 * at, 2.0 * at + 2) for at in range(11))
+    version = catalogue.Version(1, 1, "delivered", before, before, {}, windows, 110.0)
+    assert catalogue.cost(version, before) == {"cues": 0, "windows": 0, "of": 11, "seconds": 0.0}
+    assert catalogue.cost(version, after) == {"cues": 3, "windows": 6, "of": 11, "seconds": 60.0}  # 5.5 to 8, 15.5 to 18, 19.5 to 22 seconds
+    assert catalogue.cost(version, [Cue(0, 0, "Plain text.")])["windows"] == 11
