@@ -119,7 +119,7 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
     parameters = {
         "seed": take.seed, **take.parameters, "locale": work.lease.locale, **voices_of(work.spec), "text": work.spec["text"],
         "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
-        "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with,
+        "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with, "windows": [take.rendered, len(take.windows)],
         **({"cue_texts": said} if (said := said_of(work.wish)) else {}),
     }  # fmt: skip
     video = take.made["render"]

@@ -60,6 +60,7 @@ class Take:
     parameters: dict[str, Any] = field(default_factory=dict)  # what it was rendered with, frames and fps among it
     notes: tuple[str, ...] = ()
     windows: tuple[tuple[int, int, float], ...] = ()
+    rendered: int = 0  # of its windows, now; the others were there
     score: SyncScore | None = None
     verdict: Any = None
     take_id: int = 0

@@ -16,7 +16,7 @@ from tasks.stages import WORDS, Made, Take, Work, key_of
 from tasks.values import load_speech, score_from
 
 SEED_STEP = 1_000_003  # between the seeds of a job's takes
-ADDED = {"seed", "locale", "voice", "text", "consent", "notes", "gate", "cues", "rung", "why", "made_with", "cue_texts"}  # to a recorded take's parameters
+ADDED = {"seed", "locale", "voice", "text", "consent", "notes", "gate", "cues", "rung", "why", "made_with", "cue_texts", "windows"}  # to a recorded take's parameters
 
 
 def next_take(work: Work) -> Take | None:

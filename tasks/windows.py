@@ -140,7 +140,7 @@ def rendered(
         return windows.earlier
 
     made = keep(work, "render", "render.mp4", asks, sources, make, spent=windows.kept, also=windows.cuts)
-    take.parameters["windows"] = [windows.made, len(take.windows)]
+    take.rendered = windows.made
     total = take.windows[-1][1] if take.windows else 0
     progress.tell(work.name, "render", total, total)
     return made

@@ -140,11 +140,10 @@ def render(work: Work, take: Take) -> None:
         notes = _write(work, take, emphasis, windows, path, payload)
         words(lambda: notes)
 
-    take.parameters = {}
     take.made["render"] = rendered(work, take, asks, sources, windows, write)
     again = partial(_write, work, take, emphasis, _windows(work, asks, payload, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
     kept = words(again)
-    take.parameters |= {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
+    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
     take.notes = (*kept["notes"], *work.cast["notes"])
 
