@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+import cli_catalogue
 import cli_common
 import cli_observe
 import cli_operate
@@ -171,10 +172,11 @@ def plan(
         bars.phase("looking at the inputs")
         made = look(found, open_database(settings), settings, bars.looked)
     counts = {state: len(made.of(state)) for state in ("made", "exists", "invalid")}
+    costs = cli_catalogue.costs(made, settings)
     rows: list[dict[str, Any]] = [
         {
             "title": job.row.title, "locale": job.row.locale, "state": job.state, "video_seconds": round(job.seconds, 1), "work_seconds": round(job.estimate, 1),
-            "error": job.error and job.error.to_dict(), "url": job.delivered and job.delivered["url"],
+            "error": job.error and job.error.to_dict(), "url": job.delivered and job.delivered["url"], "change": costs.get(job.name),
         }
         for job in made.jobs
     ]  # fmt: skip
@@ -182,6 +184,8 @@ def plan(
     words = {"made": "would be made", "exists": "exists", "invalid": "cannot be made"}
     cells = [[f"{r['title']}/{r['locale']}", words[r["state"]], f"{r['video_seconds']:.1f} s", r["error"]["message"] if r["error"] else r["url"] or ""] for r in rows]
     voice.table("", ["job", "", "video", ""], cells)
+    for name, told in costs.items():
+        voice.plain(f"{name}: {told['cues']} cue(s) of job {told['job']} changed, {told['windows']} of {told['of']} windows to render, about {clock(told['seconds'])}")
     for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith("consent.")):
         voice.plain(f"next: {step}")
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
@@ -569,6 +573,7 @@ def worker(
 
 cli_common.set_up_by(_settings)
 cli_operate.add(app, verb)
+cli_catalogue.add(app, verb)
 cli_observe.add(app, verb)
 cli_token.add(app, verb)
 cli_webhooks.add(app, verb)

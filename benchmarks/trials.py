@@ -141,7 +141,7 @@ class Bench:
 
     def _forget(self, stage: str, job: str) -> None:
         """Forget a stage's results of a job, and their objects."""
-        own = {"cast": ("cast", "references"), "render": ("render", "kept") if job == FILM else ("render",)}.get(stage, (stage,))
+        own = {"cast": ("cast", "references"), "render": ("render", "cut", "kept") if job == FILM else ("render", "cut")}.get(stage, (stage,))
         video = self.videos[job]
         near = """WITH RECURSIVE up(sha256) AS (SELECT :video UNION SELECT e.source FROM edges e JOIN up u ON e.sha256 = u.sha256)
             DELETE FROM stage_results WHERE stage = ANY(:own) AND (stage = 'kept' OR sha256 IN (SELECT sha256 FROM up UNION SELECT sha256 FROM edges WHERE source = :video))

@@ -4,7 +4,7 @@ A write locks the job's row, compares fencing tokens and does its work in one tr
 run, but only the one that holds the job now can record anything.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -244,15 +244,20 @@ def find_stage(database: Database, key: str) -> tuple[str, float] | None:
         return None if row is None else (row[0], row[1])
 
 
-def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float, spent: Sequence[str] = ()) -> bool:
+def record_stage(database: Database, held: Lease, key: str, stage: str, row: ArtifactRow, seconds: float, spent: Sequence[str] = (), also: Mapping[str, float] | None = None) -> bool:
     """Remember what a stage made; whether its object may have been removed before and must be put again. Raises StaleToken.
 
-    spent: artifacts that served to make it alone; they are marked for removal with it (db/retention.py).
+    spent: artifacts that served to make it alone; they are marked for removal with it (db/retention.py). also: keys of parts of it, with the
+    seconds that each took, under which it is found from now on.
     """
     with _holding(database, held) as (session, _):
         revived = _artifacts(session, [row])
         session.execute(insert(t.StageResult).values(key=key, stage=stage, sha256=row.sha256, seconds=seconds).on_conflict_do_nothing())
         retention.spend(session, spent)
+        if also:
+            parts = insert(t.StageResult).values([{"key": part, "stage": "cut", "sha256": row.sha256, "seconds": took} for part, took in sorted(also.items())])
+            new = {name: parts.excluded[name] for name in ("sha256", "seconds")}
+            session.execute(parts.on_conflict_do_update(index_elements=["key"], set_={**new, "created_at": func.now()}))
         return revived
 
 

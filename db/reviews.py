@@ -24,7 +24,8 @@ REASONS = {  # of a rejection, or of a wish for another take
     "face": "the wrong person speaks",
     "other": "as the note says",
 }
-CHANGES = ("engine", "start", "emphasis", "voice", "text", "cues")  # of another take; cues: texts by their place in the script, from 0
+SAID = ("cues", "times", "lexicon")  # by their place in the script, from 0, texts and [start, end] in seconds; IPA by word
+CHANGES = ("engine", "start", "emphasis", "voice", "text", "rung", *SAID)  # of another take; rung: as an earlier take was rendered
 OPEN = ("flagged", "rejected")  # states in which a decision moves the job
 STEPS = {
     "queued": "It waits to be worked on: `dubwright run` its manifest, then look again.",
@@ -140,8 +141,8 @@ def asked_of(database: Database, job_id: int) -> dict[str, Any]:
     for row in of_job(database, job_id):
         if row["decision"] == "again":
             spoken = {name: value for name, value in found.items() if name in ("voice", "text")}
-            cues = {**found.get("cues", {}), **row["changes"].get("cues", {})}
-            found = {**spoken, **row["changes"], **({"cues": cues} if cues else {}), "review": row["review"]}
+            said = {name: {**found.get(name, {}), **row["changes"].get(name, {})} for name in SAID}
+            found = {**spoken, **row["changes"], **{name: value for name, value in said.items() if value}, "review": row["review"]}
     return found
 
 

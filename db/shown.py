@@ -27,6 +27,12 @@ def take(database: Database, take_id: int) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
+def windows(database: Database, take_id: int) -> list[tuple[int, int]]:
+    """(first picture, last + 1) of a take's windows, in order."""
+    with database.begin() as session:
+        return list(session.execute(select(t.Window.first_frame, t.Window.last_frame).where(t.Window.take_id == take_id).order_by(t.Window.number)).tuples())
+
+
 def made_from(database: Database, sha256: str) -> dict[str, tuple[str, str]]:
     """(hash, kind) of what an artifact was made from, by role."""
     query = select(t.Edge.role, t.Artifact.sha256, t.Artifact.kind).join(t.Artifact, t.Artifact.sha256 == t.Edge.source).where(t.Edge.sha256 == sha256)

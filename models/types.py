@@ -38,7 +38,8 @@ class Speech:
     """What an engine hears.
 
     wave: float32 [samples] in [-1, 1], in memory or in a file. phones: in order, gaps are silence. activity: float32 [rows], 1 where a voice
-    speaks. notes: what a reader should know (an alignment that is a guess, a cue that overran).
+    speaks. notes: what a reader should know (an alignment that is a guess, a cue that overran). apart: each cue was spoken for itself, with
+    silence between them, and is heard at its own loudness: so what one cue does to lips does not hang on another.
     """
 
     wave: Wave
@@ -46,6 +47,7 @@ class Speech:
     activity: np.ndarray
     cues: tuple[Cue, ...] = ()
     notes: tuple[str, ...] = ()
+    apart: bool = False
 
     @property
     def seconds(self) -> float:

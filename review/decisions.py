@@ -1,5 +1,6 @@
 """What reviewers do with a take: hold it, decide, take it back for ten seconds, leave a note."""
 
+import unicodedata
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Form, Request
@@ -14,6 +15,7 @@ from review.take import ENGINES
 
 router = APIRouter()
 MOST_STARTS = {"portrait": 20, "video": 2}  # a video has three references at most
+LONGEST_WORD, LATEST = 200, 86_400.0  # characters of a word and of its sounds; seconds
 LONGEST = 3600.0  # seconds; whoever took longer was somewhere else
 Words = Annotated[str, Form(max_length=2000)]
 
@@ -48,8 +50,7 @@ async def decide(
     """Decide on a take; it becomes final ten seconds later. Leads to the next take that waits."""
     from starlette.concurrency import run_in_threadpool
 
-    form = await request.form()
-    cues = {key.removeprefix("cue-"): str(value).strip()[:2000] for key, value in form.items() if key.startswith("cue-") and key.removeprefix("cue-").isdigit()}
+    fields = {key: str(value).strip()[:2000] for key, value in (await request.form()).items()}
 
     def done() -> None:
         database = request.app.state.database
@@ -58,7 +59,7 @@ async def decide(
             told = shown.take(database, take_id)
             if told is None:
                 raise DeskError(f"there is no take {take_id}", code="desk.unknown", next_step="Open takes from the queue.")
-            wished = changes_of(told, engine, start, emphasis, voice, text, _changed(request, told, cues))
+            wished = changes_of(told, engine, start, emphasis, voice, text, _said(request, told, fields))
         took = seconds if seconds is not None and 0 < seconds <= LONGEST else None
         pending.decide(database, [take_id], Wanted(decision, reason, note.strip(), wished, took), session.person)
 
@@ -66,16 +67,38 @@ async def decide(
     return RedirectResponse(f"/queue/next?{query}", 303)
 
 
-def _changed(request: Request, told: dict[str, Any], cues: dict[str, str]) -> dict[str, str]:
-    """Cues whose text is another than what the take says."""
-    if not cues:
-        return {}
+def _said(request: Request, told: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
+    """Cues whose text or times are others than what the take says, and how a word is said (db/reviews.py, SAID). Raises DeskError, desk.changes."""
     speech = told["take"].get("speech")
-    now = request.app.state.site.derived.cues(speech) if speech else []
-    return {place: words for place, words in cues.items() if int(place) < len(now) and words and words != now[int(place)]["text"]}
+    texts: dict[str, str] = {}
+    times: dict[str, list[float]] = {}
+    for cue in request.app.state.site.derived.cues(speech) if speech else []:
+        place, slot = str(cue["place"]), cue.get("slot")
+        if (words := fields.get(f"cue-{place}", "")) and words != cue["text"]:
+            texts[place] = words
+        if slot and (wanted := _slot(fields.get(f"from-{place}", ""), fields.get(f"to-{place}", ""))) and any(abs(a - b) > 0.005 for a, b in zip(wanted, slot, strict=True)):
+            times[place] = wanted
+    word, ipa = (unicodedata.normalize("NFC", fields.get(name, "")) for name in ("word", "ipa"))
+    if bool(word) != bool(ipa) or max(len(word), len(ipa)) > LONGEST_WORD or (word and not any(c.isalnum() for c in word)):
+        raise _bad("a pronunciation is a word and its sounds in IPA")
+    found = {"cues": texts, "times": times, "lexicon": {word: ipa} if word else {}}
+    return {name: value for name, value in found.items() if value}
 
 
-def changes_of(told: dict[str, Any], engine: str, start: str, emphasis: str, voice: str, text: str | None, cues: dict[str, str]) -> dict[str, Any]:
+def _slot(start: str, end: str) -> list[float] | None:
+    """A cue's times as a form has them, in seconds; None where it has none."""
+    if not start or not end:
+        return None
+    try:
+        found = [float(start), float(end)]
+    except ValueError:
+        found = [0.0, 0.0]
+    if not 0 <= found[0] < found[1] <= LATEST:
+        raise _bad("a cue begins before it ends, in seconds")
+    return found
+
+
+def changes_of(told: dict[str, Any], engine: str, start: str, emphasis: str, voice: str, text: str | None, said: dict[str, Any]) -> dict[str, Any]:
     """What another take is to be rendered with, of a form's fields; those that ask for nothing new are left out. Raises DeskError, desk.changes."""
     spec = told["spec"]
     inputs = spec.get("inputs") or {}
@@ -98,13 +121,16 @@ def changes_of(told: dict[str, Any], engine: str, start: str, emphasis: str, voi
         found["emphasis"] = value
     if voice and voice != spec.get("voice"):
         found["voice"] = voice
-    if "audio" in inputs and (found.get("voice") or text or cues):
+    if "audio" in inputs and (found.get("voice") or text or said):
         raise _bad("this job speaks with a recording: its voice and words are what was recorded")
     if text is not None and spec.get("text") and text.strip() and text.strip() != spec["text"].strip():
         found["text"] = text.strip()
-    if cues and "script" in inputs:
-        found["cues"] = cues
-    return found
+    if "script" not in inputs:
+        said = {name: value for name, value in said.items() if name == "lexicon"}
+    rung = told["take"]["parameters"].get("rung")
+    if said and rung and not found:  # all else as it was: only what these cues touch is rendered
+        found["rung"] = rung
+    return found | said
 
 
 def _bad(message: str) -> DeskError:

@@ -6,6 +6,7 @@ import os
 import threading
 import zipfile
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -123,8 +124,13 @@ def peaks(path: Path) -> list[int]:
 
 
 def cues_of(path: Path) -> list[dict[str, Any]]:
-    """The cues of a speech artifact (tasks/values.py, `save_speech`)."""
-    return [{name: cue[name] for name in ("start", "end", "text", "speaker") if name in cue} for cue in _told(path)["cues"]]
+    """The cues of a speech artifact (tasks/values.py, `save_speech`), each with its place in the script, and its slot where it has one."""
+    told = _told(path)
+    heard = [fit for fit in told["fits"] if fit["ends"] > fit["begins"]]
+    slots = told["wanted"] or [{"start": fit["start"], "end": fit["end"]} for fit in heard]
+    places = list(range(len(told["cues"]))) if told["wanted"] or len(heard) != len(told["cues"]) else [fit["number"] - 1 for fit in heard]
+    rows = [{name: cue[name] for name in ("start", "end", "text", "speaker") if name in cue} | {"place": place} for cue, place in zip(told["cues"], places, strict=True)]
+    return [row | ({"slot": [slot["start"], slot["end"]]} if slot["end"] else {}) for row, slot in zip_longest(rows, slots[: len(rows)], fillvalue={"end": 0})]
 
 
 def _told(path: Path) -> dict[str, Any]:

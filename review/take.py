@@ -128,6 +128,7 @@ def data(request: Request, session: Viewer, take_id: int) -> Response:
     return JSONResponse({
         "take": take_id, "video": media.link(session, take["video"], ".mp4"), "fps": fps if math.isfinite(fps) and fps > 0 else 25.0, "seconds": curve["seconds"],
         "levels": curve["levels"], "failing": curve["failing"], "peaks": site.derived.sound(take["video"]), "cues": site.derived.cues(speech[0]) if speech else [],
+        "windows": [[first / fps, last / fps] for first, last in shown.windows(site.database, take_id)] if fps > 0 else [],
         "boxes": tracks, "sources": _sources(session, told, pages.words_of(request)),
     })  # fmt: skip
 

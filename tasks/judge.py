@@ -10,6 +10,7 @@ from infra.version import code_version, source_hash
 from models.types import SyncScore
 from tasks.dubbing.tracks import TrackFile
 from tasks.gate import Kind, Thresholds, Verdict, decide, load_thresholds, weak_stretches
+from tasks.prepare import said_of
 from tasks.stages import Take, Work, keep
 from tasks.values import load_score, save_score, score_tree
 
@@ -118,8 +119,8 @@ def _record(work: Work, take: Take) -> ledger.TakeRecord:
     parameters = {
         "seed": take.seed, **take.parameters, "locale": work.lease.locale, **voices_of(work.spec), "text": work.spec["text"],
         "consent": work.spec["consent"], "notes": [*work.speech.speech.notes, *take.notes], "gate": work.spec["gate"],
-        "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with,
-        **({"cue_texts": work.wish["cues"]} if "cues" in work.wish else {}),
+        "cues": list(work.speech.fits), "rung": take.rung.to_dict(), "why": take.why, "made_with": take.made_with, "windows": [take.rendered, len(take.windows)],
+        **({"cue_texts": said} if (said := said_of(work.wish)) else {}),
     }  # fmt: skip
     video = take.made["render"]
     row = ledger.ArtifactRow(video.sha256, "render.mp4", video.path.stat().st_size, f"sha256/{video.sha256[:2]}/{video.sha256}")

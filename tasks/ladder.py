@@ -141,10 +141,14 @@ def climb(
 def wished(kind: Kind, found: Next, wish: Mapping[str, Any], numbered: int) -> Next:
     """The next rung with what a reviewer wants of it: engine, start and emphasis; what they leave open is as the ladder would have it.
 
+    Where they changed single cues alone, `rung` is that of the take that they saw: whatever the cues do not touch stays as it is.
+
     numbered: the highest number of a take so far; it draws another seed.
     """
     given = {name: wish[name] for name in ("engine", "start", "emphasis") if name in wish}
     engine = given.get("engine") or (found.rung.engine if found.rung else "")
+    if not given and "rung" in wish:
+        return Next(Rung(**wish["rung"]), "a reviewer asked for it in other words, all else as it was")
     if not given or not engine:
         return found
     same = found.rung is not None and found.rung.engine == engine

@@ -6,7 +6,7 @@ a delivery delivers the same bytes.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,14 @@ def asks_of(work: Work) -> dict[str, Any]:
     return {"code": source_hash(*PICTURES), "label": work.spec.get("label", "")}
 
 
-def payload_of(asks: dict[str, Any]) -> int:
-    """The watermark of what a render of these asks makes: the first 64 bits of the stage's key."""
-    return int(key_of("render", asks)[:16], 16)
+def payload_of(work: Work, take: Take) -> int:
+    """The watermark of a take's pictures: the same for all versions of a title's script, so that a window that no change touches stays as it is.
+
+    It leads to the takes of that picture or video, title and locale that were tried in the same way; which of them a file is, its manifest tells.
+    """
+    shown = {role: facts["sha256"] for role, facts in work.spec["inputs"].items() if role in ("portrait", "video")}
+    asks = {"title": work.lease.title, "locale": work.lease.locale, "shown": shown, "rung": asdict(take.rung), "seed": take.seed, "preset": work.lease.preset}
+    return int(key_of("watermark", asks)[:16], 16)
 
 
 def on_frames(payload: int, label: str, height: int, width: int) -> Callable[[np.ndarray, Fraction], np.ndarray]:

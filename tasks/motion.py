@@ -10,8 +10,10 @@ from models.types import FRAME_RATE, Motion, Speech
 from tasks.engines import LIPS, mover
 from tasks.stages import Made, Take, Work, keep
 from tasks.values import load_motion, save_motion
+from tasks.windows import pictures_of
 
 APART = 12  # frames that another anchor lies away from the engine's own
+LEAST_BLOCK = 50  # frames
 ALIKE = 0.01  # in widths of the face: openings of the mouth that count as the same
 
 
@@ -43,10 +45,11 @@ def _kept(work: Work, take: Take, speech: Speech, drawn: dict[str, Any]) -> Made
         "faces": work.made["faces"].sha256,
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "idle": take.rung.engine in LIPS,
+        "block": block_of(pictures_of(work)),
         **drawn,
     }
     sources = work.sources("speech", "faces", "portrait")
-    how = drawn | {"emphasis": EMPHASIS * drawn["emphasis"]}
+    how = drawn | {"emphasis": EMPHASIS * drawn["emphasis"], "block": asks["block"]}
     return keep(work, "motion", "motion.npz", asks, sources, lambda path: save_motion(path, made.motion(portrait, speech, **how)))
 
 
@@ -58,5 +61,11 @@ def another_anchor(first: Motion, seed: int, count: int = 1) -> int | None:
         return (first.anchor + count * APART) % first.frames
     opening = mouth_opening(first.values)
     alike = np.flatnonzero(np.abs(opening - opening[first.anchor]) < ALIKE)
-    far = [int(frame) for frame in alike if abs(int(frame) - first.anchor) >= APART]
-    return int(np.random.default_rng(seed).choice(far)) if far else None
+    far = alike[np.abs(alike - first.anchor) >= APART]
+    lots = np.random.default_rng(seed).random(first.frames)  # a frame's lot is its own, however many others there are
+    return int(far[np.argmin(lots[far])]) if len(far) else None
+
+
+def block_of(window: int) -> int:
+    """Frames whose head motion is drawn together: those of a window, or of as many as the head needs to move about."""
+    return -(-LEAST_BLOCK // window) * window

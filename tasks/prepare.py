@@ -1,6 +1,6 @@
 """Speech and portrait of a job, made or fetched: what motion and render stand on."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +27,8 @@ def speech(work: Work) -> None:
         "timecode": spec.get("timecode"),
         "encoding": spec.get("encoding", ""),
     }
-    if work.wish.get("cues"):
-        asks["cues"] = work.wish["cues"]
+    if said := said_of(work.wish):
+        asks["cues"] = said
     if "video" in work.inputs:
         asks["length"] = spec["dubbing"]["length"]
     sources = work.sources("script", "audio", "transcript", "lexicon", "video")
@@ -55,13 +55,14 @@ def spoken(work: Work) -> SpeechTrack:
 
     spec, locale = work.spec, work.lease.locale
     lexicon = read_lexicon(work.inputs["lexicon"], locale) if "lexicon" in work.inputs else Lexicon()
+    lexicon = lexicon.beside(work.wish.get("lexicon", {}))
     if "audio" in work.inputs:
         words = spec["transcript"]
         if "transcript" in work.inputs:
             words = " ".join(cue.text for cue in open_cues(work.inputs["transcript"], reading_of(spec)).cues)
         return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
-    cues = reworded(script.cues, work.wish.get("cues", {})) if "script" in work.inputs else script.cues
+    cues = reworded(script.cues, work.wish.get("cues", {}), work.wish.get("times", {})) if "script" in work.inputs else script.cues
     made = synthesise(cues, locale, spec["voice"], spec.get("voices", {}), lexicon)
     return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
 
@@ -72,9 +73,18 @@ def reading_of(spec: dict[str, Any]) -> Reading:
     return Reading(timecode.get("rate", ""), timecode.get("start", ""), spec.get("encoding", ""), tuple(spec.get("voices", {})))
 
 
-def reworded(cues: tuple[Cue, ...], texts: Mapping[str, str]) -> tuple[Cue, ...]:
-    """Cues with other words where a reviewer gave some, by their place from 0; times and speakers stay."""
-    return tuple(replace(cue, text=texts.get(str(place), cue.text)) for place, cue in enumerate(cues))
+def said_of(wish: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reviewer changed of single cues, as speech and takes keep it: texts by place, `times` and `lexicon` beside them."""
+    return {**wish.get("cues", {}), **{name: wish[name] for name in ("times", "lexicon") if wish.get(name)}}
+
+
+def reworded(cues: tuple[Cue, ...], texts: Mapping[str, str], times: Mapping[str, Sequence[float]] | None = None) -> tuple[Cue, ...]:
+    """Cues with other words, or at other times, where a reviewer gave some, by their place from 0; speakers stay, and so does their order."""
+    moved = [replace(cue, text=texts.get(str(place), cue.text)) for place, cue in enumerate(cues)]
+    for place, (start, end) in (times or {}).items():
+        if int(place) < len(moved) and moved[int(place)].end > 0:
+            moved[int(place)] = replace(moved[int(place)], start=float(start), end=float(end))
+    return tuple(moved)
 
 
 def faces(work: Work) -> None:

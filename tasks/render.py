@@ -1,8 +1,11 @@
 """Render: a take's motion to frames and, with the speech, to the MP4 that is scored and may be delivered. Streams, window by window."""
 
+import hashlib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,8 @@ from tasks.engines import LIPS, engine, mover, weights_of
 from tasks.stages import Take, Work
 from tasks.windows import Windows, pictures_of, rendered
 
-LEAD = 12  # frames on each side of a window that lips are steadied by: six that a square is averaged over, three that points are, three to settle
+LEAD = 12  # frames before a window that its lips are steadied by: six that a square is averaged over, three that points are, three to settle
+AFTER = 6  # frames behind a window that its last squares are averaged over
 GROUP = 16  # frames that networks see at once, at most: a part of a window that begins at a multiple of them is made as it was in the whole
 
 
@@ -35,11 +39,33 @@ def render(work: Work, take: Take) -> None:
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
         "marks": marking.asks_of(work),
     }
-    payload = marking.payload_of(asks)
+    payload = marking.payload_of(work, take)
     sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
     take.windows = ((0, take.motion.frames, 0.0),)
-    take.made["render"] = rendered(work, take, asks, sources, lambda windows, path: _write(work, take, windows, path, payload))
+    shared = {name: asks[name] for name in asks if name not in ("motion", "speech")} | {"engine": take.rung.engine, "watermark": payload}
+    windows = Windows(work, shared, partial(_own, work, take, _heard(work, take)), take.motion.frames, sources)
+    take.made["render"] = rendered(work, take, asks, sources, windows, lambda path: _write(work, take, windows, path, payload))
     take.parameters |= {"watermark": f"{payload:016x}"}
+
+
+def _heard(work: Work, take: Take) -> Callable[[int, int], str]:
+    """What hashes that which frames first..last-1 are drawn from of the sound: nothing, where the engine's motion holds all of it."""
+    if take.rung.engine not in LIPS:
+        return lambda first, last: ""
+    from models.lipmemory.engine import heard
+
+    assert work.speech is not None and take.motion is not None
+    return heard(work.speech.speech, np.arange(take.motion.frames) / FRAME_RATE)
+
+
+def _own(work: Work, take: Take, heard: Callable[[int, int], str], first: int, last: int) -> list[Any]:
+    """What frames first..last-1 are made from and others may not be: their motion, and that which their lips are steadied by; what is heard."""
+    assert take.motion is not None
+    low, high = (max(0, first - LEAD), last + AFTER) if take.rung.engine in LIPS else (first, last)
+    made = hashlib.sha256()
+    for track in (take.motion.values, take.motion.jacobians):
+        made.update(np.ascontiguousarray(track[low:high]).tobytes())
+    return [low, min(high, take.motion.frames), made.hexdigest(), heard(first, last)]
 
 
 def _write(work: Work, take: Take, windows: Windows, path: Path, payload: int) -> None:
@@ -54,16 +80,17 @@ def _write(work: Work, take: Take, windows: Windows, path: Path, payload: int) -
     )  # fmt: skip
     marked = marking.on_frames(payload, work.spec.get("label", ""), height, width)
     with writer as out:
-        first = windows.join(out)
-        for number, frame in enumerate(_frames(work, take, work.portrait, take.motion, first, windows.size), first):
-            time = Fraction(number, FRAME_RATE)
-            out.write(Picture.of_rgb(number, time, marked(frame, time), facts.colour))
-            if (number + 1) % 10 == 0 or number % windows.size == 0:
-                progress.tell(work.name, "render", number + 1, total)
+        for first, last in windows.missing(out):
+            with closing(_frames(work, take, work.portrait, take.motion, first, windows.size)) as frames:
+                for number, frame in enumerate(islice(frames, (last or total) - first), first):
+                    time = Fraction(number, FRAME_RATE)
+                    out.write(Picture.of_rgb(number, time, marked(frame, time), facts.colour))
+                    if (number + 1) % 10 == 0 or number % windows.size == 0:
+                        progress.tell(work.name, "render", number + 1, total)
     windows.end(total)
 
 
-def _frames(work: Work, take: Take, portrait: Portrait, motion: Motion, first: int, size: int) -> Iterator[np.ndarray]:
+def _frames(work: Work, take: Take, portrait: Portrait, motion: Motion, first: int, size: int) -> Generator[np.ndarray]:
     """The take's pictures from `first` on, where a window begins: the portrait moved, and where the engine draws lips alone these drawn over."""
     from models.lipmemory.engine import EMPHASIS
 
@@ -77,7 +104,7 @@ def _frames(work: Work, take: Take, portrait: Portrait, motion: Motion, first: i
     for start, frames in overlapping(moved(work, take, portrait, motion, begin, size), begin, first, size, motion.frames):
         stop = min(start + size, motion.frames)
         near = max(0, start - LEAD)
-        drawn = drawer.frames(faced(frames), reference, work.speech.speech, min(stop + LEAD, motion.frames) - near, EMPHASIS * take.rung.emphasis, near)
+        drawn = drawer.frames(faced(frames), reference, work.speech.speech, min(stop + AFTER, motion.frames) - near, EMPHASIS * take.rung.emphasis, near)
         yield from islice(drawn, start - near, stop - near)
 
 
@@ -91,15 +118,15 @@ def moved(work: Work, take: Take, portrait: Portrait, motion: Motion, first: int
 
 
 def overlapping(frames: Iterator[np.ndarray], begin: int, first: int, size: int, total: int) -> Iterator[tuple[int, Iterator[np.ndarray]]]:
-    """(where it begins, its frames and LEAD more on each side) of every window from `first` on; `frames` are those from number `begin` on.
+    """(where it begins, its frames with LEAD before and AFTER more) of every window from `first` on; `frames` are those from number `begin` on.
 
-    A window's frames must be taken before the next window's; 2 LEAD frames are held.
+    A window's frames must be taken before the next window's; LEAD + AFTER frames are held.
     """
-    held: deque[tuple[int, np.ndarray]] = deque(maxlen=2 * LEAD)
+    held: deque[tuple[int, np.ndarray]] = deque(maxlen=LEAD + AFTER)
     numbered = enumerate(frames, begin)
 
     def window(start: int) -> Iterator[np.ndarray]:
-        low, high = max(0, start - LEAD), min(start + size + LEAD, total)
+        low, high = max(0, start - LEAD), min(start + size + AFTER, total)
         yield from [frame for number, frame in held if number >= low]
         at = held[-1][0] + 1 if held else begin
         for number, frame in islice(numbered, high - at):

@@ -6,10 +6,11 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from db import ledger, reviews
@@ -60,6 +61,7 @@ class Take:
     parameters: dict[str, Any] = field(default_factory=dict)  # what it was rendered with, frames and fps among it
     notes: tuple[str, ...] = ()
     windows: tuple[tuple[int, int, float], ...] = ()
+    rendered: int = 0  # of its windows, now; the others were there
     score: SyncScore | None = None
     verdict: Any = None
     take_id: int = 0
@@ -111,7 +113,7 @@ class Work:
     @property
     def reworded(self) -> bool:
         """Whether a reviewer changed what is said, or by which voice: takes that say something else are no tries of it."""
-        return any(name in self.wish for name in (*WORDS, "cues"))
+        return any(name in self.wish for name in (*WORDS, *reviews.SAID))
 
     def sources(self, *roles: str) -> tuple[tuple[str, str], ...]:
         """(hash, role) of inputs and results, for lineage."""
@@ -129,12 +131,13 @@ def key_of(stage: str, asks: dict[str, Any]) -> str:
 
 
 def keep(
-    work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple[tuple[str, str], ...], make: Callable[[Path], float | None], spent: Sequence[str] = ()
-) -> Made:
+    work: Work, stage: str, kind: str, asks: dict[str, Any], sources: tuple[tuple[str, str], ...], make: Callable[[Path], float | None], spent: Sequence[str] = (),
+    also: Mapping[str, float] = MappingProxyType({}),
+) -> Made:  # fmt: skip
     """The stage's result: what is kept under its key, or what `make` writes to the path it is given, kept from now on.
 
     `make` may tell seconds of work on it that were spent before. spent: hashes of what served to make it alone and is not needed any more,
-    as `make` left them.
+    as `make` left them. also: further keys that it is found under, with their seconds, likewise.
     """
     progress.tell(work.name, stage)
     key = key_of(stage, asks)
@@ -147,16 +150,17 @@ def keep(
     path = work.folder / f"{stage}-{key[:12]}.{kind.rpartition('.')[2]}"
     started = time.perf_counter()
     earlier = make(path) or 0.0
-    return keep_file(work, stage, key, path, kind, sources, time.perf_counter() - started + earlier, spent)
+    return keep_file(work, stage, key, path, kind, sources, time.perf_counter() - started + earlier, spent, also)
 
 
 def keep_file(
-    work: Work, stage: str, key: str, path: Path, kind: str, sources: tuple[tuple[str, str], ...], seconds: float, spent: Sequence[str] = ()
-) -> Made:
+    work: Work, stage: str, key: str, path: Path, kind: str, sources: tuple[tuple[str, str], ...], seconds: float, spent: Sequence[str] = (),
+    also: Mapping[str, float] = MappingProxyType({}),
+) -> Made:  # fmt: skip
     """Keep what a stage wrote, under its key. Raises StaleToken and StoreError."""
     artifact = work.artifacts.put(path, kind)
     made_from = tuple((sha, role) for sha, role in sources if sha != artifact.sha256)
-    if ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds, spent):
+    if ledger.record_stage(work.database, work.lease, key, stage, row_of(artifact, made_from), seconds, spent, also):
         work.artifacts.put(path, kind)  # it was being removed for want of use; from the record on it stays
     return Made(artifact.sha256, path, seconds, True)
 

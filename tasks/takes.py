@@ -17,7 +17,7 @@ from tasks.stages import WORDS, Made, Take, Work, key_of
 from tasks.values import load_speech, score_from
 
 SEED_STEP = 1_000_003  # between the seeds of a job's takes
-ADDED = {"seed", "locale", "voice", "text", "consent", "notes", "gate", "cues", "rung", "why", "made_with", "cue_texts"}  # to a recorded take's parameters
+ADDED = {"seed", "locale", "voice", "text", "consent", "notes", "gate", "cues", "rung", "why", "made_with", "cue_texts", "windows"}  # to a recorded take's parameters
 
 
 def next_take(work: Work) -> Take | None:
@@ -28,7 +28,9 @@ def next_take(work: Work) -> Take | None:
     )  # fmt: skip
     if len(work.takes) < work.granted:
         there = engines.usable(work.lease.preset, video=work.kind == "video", commercial=sold(work.spec))
-        found = ladder.wished(work.kind, found, {name: value for name, value in work.wish.items() if name != "engine" or value in there}, work.numbered)
+        engines_of = {"engine": lambda value: value, "rung": lambda value: value["engine"]}
+        wish = {name: value for name, value in work.wish.items() if name not in engines_of or engines_of[name](value) in there}
+        found = ladder.wished(work.kind, found, wish, work.numbered)
     work.spent = "" if found.rung else found.why
     if found.rung is None:
         return None

@@ -18,7 +18,7 @@ def save_speech(path: Path, track: SpeechTrack) -> None:
     """A speech track; its sound as 16-bit samples, as it is delivered."""
     speech = track.speech
     told = {"phones": [asdict(p) for p in speech.phones], "cues": [asdict(c) for c in speech.cues], "notes": list(speech.notes), "rate": track.rate}
-    told |= {"wanted": [asdict(c) for c in track.wanted], "lost": track.lost, "fits": list(track.fits)}
+    told |= {"wanted": [asdict(c) for c in track.wanted], "lost": track.lost, "fits": list(track.fits), "apart": speech.apart}
     _save(path, told, wave=speech.wave, activity=speech.activity.astype(np.float32), sound=track.sound)
 
 
@@ -26,7 +26,7 @@ def load_speech(path: Path) -> SpeechTrack:
     """The track of `save_speech`."""
     told, arrays = _load(path)
     phones, cues = tuple(Phone(**p) for p in told["phones"]), tuple(Cue(**c) for c in told["cues"])
-    speech = Speech(arrays["wave"], phones, arrays["activity"], cues, tuple(told["notes"]))
+    speech = Speech(arrays["wave"], phones, arrays["activity"], cues, tuple(told["notes"]), told["apart"])
     return SpeechTrack(speech, arrays["sound"], int(told["rate"]), tuple(Cue(**c) for c in told["wanted"]), told["lost"], tuple(told["fits"]))
 
 

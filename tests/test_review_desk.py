@@ -251,6 +251,33 @@ def test_another_take_is_rendered_as_the_reviewer_wants_it(browser: Any, served:
     assert not page.faults
 
 
+def test_a_cue_s_times_and_a_word_s_sounds_are_changed_and_the_page_says_what_it_costs(browser: Any, served: Served, settings: Settings) -> None:  # noqa: F811
+    page = opened(page_of(browser, served, "ana"), served, "script")
+    seen = served.newest("script")
+    page.keyboard.press("g")
+    assert "All" in page.inner_text("#cost")  # nothing is changed: another take is wholly another
+    page.fill("[name=to-1]", "1.80")
+    assert page.inner_text("#cost") == "1 of 1 windows will be rendered; the others stay as they are."
+    page.select_option("[name=engine]", "avct")
+    assert "All" in page.inner_text("#cost")
+    page.select_option("[name=engine]", "")
+    page.fill("[name=from-1]", "1.20")
+    page.fill("[name=word]", "night")
+    page.fill("[name=ipa]", "nɪt")
+    page.click("#again >> text=Render again >> nth=-1")
+    page.wait_for_selector(".waiting")
+    served.until("script", "queued")
+    assert go_on(settings, Watched()) == ["script/en-US"]
+    made = served.newest("script")
+    said = made["parameters"]["cue_texts"]
+    assert (said["times"], said["lexicon"], said["1"]) == ({"1": [1.2, 1.8]}, {"night": "nɪt"}, "Good night.")  # with what was changed before
+    assert made["parameters"]["rung"] == seen["parameters"]["rung"] and "in other words" in made["parameters"]["why"]
+    assert any("said by the lexicon: night" in note for note in made["parameters"]["notes"]) and made["video"] != seen["video"]
+    opened(page, served, "script")
+    assert page.evaluate("fetch(location.pathname + '/data').then((a) => a.json()).then((d) => d.cues[1].slot)") == [1.2, 1.8]
+    assert not page.faults
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_are_small_and_axe_finds_nothing_serious(browser: Any, served: Served, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="left out: no axe-playwright-python here").Axe()

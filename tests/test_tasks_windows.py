@@ -12,7 +12,7 @@ import pytest
 from flow_cases import HOPPER
 from models.types import Motion, Portrait
 from tasks.ladder import Rung
-from tasks.render import LEAD, _frames, overlapping
+from tasks.render import AFTER, LEAD, _frames, overlapping
 
 SIZE = 25
 
@@ -30,7 +30,7 @@ def test_every_window_sees_its_neighbours_frames_once() -> None:
 
     whole = seen(0, 0)
     assert taken == list(range(110)) and list(whole) == [0, 25, 50, 75, 100]
-    assert all(rows == list(range(max(0, start - LEAD), min(start + SIZE + LEAD, 110))) for start, rows in whole.items())
+    assert all(rows == list(range(max(0, start - LEAD), min(start + SIZE + AFTER, 110))) for start, rows in whole.items())
     assert seen(25, 50) == {start: rows for start, rows in whole.items() if start >= 50}
 
 

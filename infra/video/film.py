@@ -30,8 +30,8 @@ class FilmWriter:
     """Pictures and a sound file to MP4: H.264 yuv420p in the colours and aspect that `facts` tell, AAC 48 kHz, faststart.
 
     Odd widths and heights repeat their last column or row, as 4:2:0 has none. The sound is never cut. window: pictures that are
-    encoded by themselves; each such window but the last is handed to `keep` (its number, its file, which is gone afterwards).
-    `join` takes windows that were kept before, in order, instead of their pictures.
+    encoded by themselves; each such window is handed to `keep` (its number, its file, which is gone afterwards), but a film's only one.
+    `join` takes a window that was kept before instead of its pictures. ticks: a second's, in which windows tell times.
 
     Use as a context manager: leaving it finishes the file under its name, or raises MediaError or DiskFull and leaves nothing.
     Memory does not grow with length, but for MP4's own indexes (about 15 MiB an hour written).
@@ -48,17 +48,19 @@ class FilmWriter:
         self.fresh, self._part = path.with_name(f".incoming-{path.name}"), path.with_name(f".window-{path.name}")
         self._keep, self._whole = keep, 0
         self._open: WindowFile | None = None
-        self._ticks = ticks_per_second(facts)
-        options = {"movflags": "+faststart", "movie_timescale": str(self._ticks)}
+        self.ticks = ticks_per_second(facts)
+        options = {"movflags": "+faststart", "movie_timescale": str(self.ticks)}
         self._out = av.open(str(self.fresh.absolute()), "w", format="mp4", container_options=options)
-        self._track = PictureTrack(self._out, source, facts, self._ticks, crf=crf, preset=preset, copy=copy, notes=self.notes)
+        self._track = PictureTrack(self._out, source, facts, self.ticks, crf=crf, preset=preset, copy=copy, notes=self.notes)
         self._sound = None if sound is None else _Spoken(self._out, sound, language)
         self._kept: Kept | None = None
 
     def join(self, path: Path) -> None:
         """Add a kept window. Raises MediaError and DiskFull, and ValueError once pictures were written."""
-        if self._open is not None or self.frames % self.window:
-            raise ValueError("windows come before pictures")
+        if self.frames % self.window:
+            raise ValueError("a window is joined where one begins")
+        if self._open is not None:
+            self._close(last=False)
         with self._telling():
             whole = Window(path)
             self._mux(whole)
@@ -75,12 +77,12 @@ class FilmWriter:
         self.frames += 1
 
     def _close(self, *, last: bool) -> None:
-        """End the window that is open; all but the last are kept."""
+        """End the window that is open, and keep it unless it is all there is."""
         assert self._open is not None
         with self._telling():
             self._track.finish(self._open)
             self._open.close()
-        if self._keep and not last:
+        if self._keep and not (last and not self._whole):
             self._keep(self._whole, self._part)
         with self._telling():
             self._mux(Window(self._part))

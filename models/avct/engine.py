@@ -3,6 +3,9 @@
 Steps (SEEDS.md 1.3): audio to pose; phone and pose tokens, audio and identity tokens, each step encoded once and shared by the
 windows that overlap it; head-frame keypoints and Jacobians; relative transfer from the anchor frame; renderer. Frames are
 composed at the portrait's own resolution (models/avct/compose.py).
+
+A frame hangs on what is near it and on nothing else, so that one changed cue leaves most frames as they were: heads and blinks are drawn
+block by block and rest where blocks meet, and of cues that were spoken apart the face's rest is that of silence, not of a frame of the clip.
 """
 
 import copy
@@ -23,9 +26,10 @@ from models.avct import pose as poses
 from models.avct.audio2pose import AudioToPose
 from models.avct.compose import Canvas
 from models.avct.cpu import CpuGenerator, Drawn, best_dtype
-from models.avct.features import ROWS_PER_FRAME, WIDTH, audio_rows, phone_rows
+from models.avct.features import ROWS_PER_FRAME, WIDTH, phone_rows, silent_row, spoken_rows
 from models.avct.generator import Generator, GeneratorConfig
-from models.avct.transformer import MotionTransformer, TransformerConfig, held
+from models.avct.phonemes import SIL, index
+from models.avct.transformer import MotionTransformer, TransformerConfig
 from models.device import best_device
 from models.faces.crop import Square, face_square
 from models.types import Motion, Portrait, Speech
@@ -36,6 +40,7 @@ BATCH = 4  # frames a call of the renderer on a processor
 KERNEL_BATCH = 16  # and where kernels run
 CHUNK = 250  # frames a call of the transformer
 EMPHASIS = 1.4  # regression draws movement towards its mean: mouth and jaw move this much more
+NARROW = 0.015  # of the face's width: a mouth that is no further open counts as closed
 POSE_GAIN = 1.5  # the training speaker's head hardly moves; idle motion is drawn this much larger
 
 
@@ -71,50 +76,90 @@ class AvctEngine:
         pose: np.ndarray | None = None,
         emphasis: float = EMPHASIS,
         exact_pitch: bool = False,
+        block: int = idle.BLOCK,
     ) -> Motion:
         """Driving keypoints for every frame of the speech, in the portrait's face square.
 
         seed: of head motion and blinks. anchor: the predicted frame that stands for the portrait's own expression; by default
-        the quiet frame whose mouth is open as far as the portrait's. pose [frames, 6]: head poses to follow instead of drawn ones.
+        the face of silence, or the quiet frame, with the mouth as far open as the portrait's. pose [frames, 6]: head poses to follow instead of drawn ones.
         emphasis: how much larger than regressed mouth and jaw move; 1 where a known video is to be matched. exact_pitch: F0 by WORLD
-        instead of the fast one that the shipped weights were trained with.
+        instead of the fast one that the shipped weights were trained with. block: frames whose head motion and blinks are drawn together.
         """
         frames = speech.frames
         square = face_square(portrait.landmarks)
         unit = square.to_unit(portrait.landmarks)
         source, source_pose = kp.from_landmarks(unit), poses.pose_of(unit)
         home, _ = poses.to_head(*source, source_pose)
-        rows = audio_rows(speech.wave, frames, exact_pitch=exact_pitch).reshape(frames, ROWS_PER_FRAME, WIDTH)
+        rows = spoken_rows(speech, frames, exact_pitch=exact_pitch).reshape(frames, ROWS_PER_FRAME, WIDTH)
         phones = phone_rows(speech.phones, frames).reshape(frames, ROWS_PER_FRAME)
-        drawn = pose if pose is not None else self.head_motion(rows, seed)
+        drawn = pose if pose is not None else self.head_motion(rows, seed, block)
         values, jacobians = self.face_motion(rows, phones, drawn, home)
         speaking = idle.speaking_frames(speech.activity, frames)
-        rest = quiet_frame(values, speaking)
+        if speech.apart and pose is None:  # the face of silence stands behind the last frame
+            values, jacobians = (np.concatenate([track, still]) for track, still in zip((values, jacobians), self.at_rest(float(kp.mouth_opening(home))), strict=True))
+            still = np.tile(self.transformer.pose_mean.cpu().numpy(), (2, 1))
+            drawn, speaking, rest = np.concatenate([drawn, still]), np.append(speaking, [0.0, 1.0]), frames  # the second as it is, not at rest
+        else:
+            rest = quiet_frame(values, speaking)
         values, jacobians = idle.rest_in_silence(values, jacobians, speaking, rest)
         if anchor is None:
-            anchor = anchor_frame(values, home, rest)
+            anchor = anchor_frame(values, home, rest) if rest < frames else rest + 1
         values = idle.emphasised(values, anchor, emphasis)
         if pose is None:
             values = steady_eyes(values, anchor)
         moved = poses.transfer((values, jacobians), drawn, anchor, source, source_pose)
         if pose is not None:
             return moved
-        return Motion(idle.close_lids(moved.values, idle.blinks(frames, speaking, seed)), moved.jacobians, anchor)
+        made = moved.values[:frames], moved.jacobians[:frames]
+        if anchor >= frames:
+            anchor = int(np.argmin(np.abs(kp.mouth_opening(made[0]) - kp.mouth_opening(source[0]))))
+        return Motion(idle.close_lids(made[0], idle.blinks(frames, speaking, seed, block)), made[1], anchor)
 
-    def head_motion(self, rows: np.ndarray, seed: int) -> np.ndarray:
-        """Head poses [frames, 6] drawn for the sound's feature rows [frames, 4, 41], about the training speaker's mean pose."""
-        away = self.audio2pose.draw(torch.from_numpy(rows), seed) * POSE_GAIN
-        return self.transformer.pose_mean.cpu().numpy() + poses.ease(away)
+    def at_rest(self, opening: float) -> tuple[np.ndarray, np.ndarray]:
+        """Head-frame keypoints [2, K, 2] and Jacobians [2, K, 2, 2] of a face in silence: as it is, and with its mouth as far open as `opening`.
 
-    def face_motion(self, rows: np.ndarray, phones: np.ndarray, pose: np.ndarray, home: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Head-frame keypoints [T, K, 2] and Jacobians [T, K, 2, 2]; every step's tokens are encoded once."""
-        reach = self.transformer.config.reach
-        spoken, turned, heard = (torch.from_numpy(track).to(self.device) for track in (phones, pose.astype(np.float32), rows))
-        encoder = self.transformer.encoder_tokens(spoken, turned)
-        decoder = self.transformer.decoder_tokens(heard, self.transformer.values_mean)
-        encoder, decoder = held(encoder, reach), held(decoder, reach)
-        chunks = [slice(i, i + CHUNK + 2 * reach) for i in range(0, len(rows), CHUNK)]
-        parts = [self.transformer.of_tokens(encoder[chunk], decoder[chunk]) for chunk in chunks]
+        A vowel opens it, heard of its phone alone, since no sound is at hand that would hang on no voice.
+        """
+        steps = 2 * self.transformer.config.reach + 1
+        mean = self.transformer.pose_mean.cpu().numpy()
+        silence = np.tile(silent_row(), (3 * steps, ROWS_PER_FRAME, 1))
+        phones = np.full((3 * steps, ROWS_PER_FRAME), SIL)
+        phones[2 * steps :] = index("AA")
+        heard = np.repeat(np.array([1, 0, 0], np.float32), steps)[:, None]
+        values, jacobians = self.face_motion(silence, phones, np.tile(mean, (3 * steps, 1)), heard=heard)
+        values, jacobians = values[steps // 2 :: steps], jacobians[steps // 2 :: steps]
+        wide = values[:1].copy()
+        wide[:, idle.MOUTH] += values[2, idle.MOUTH] - values[1, idle.MOUTH]
+        closed, most = kp.mouth_opening(values[0]), kp.mouth_opening(wide[0])
+        share = (opening - closed) / (most - closed) if opening > closed + NARROW and most > closed + NARROW else 0.0
+        return np.concatenate([values[:1], values[:1] + share * (wide - values[:1])]), jacobians[[0, 0]]
+
+    def head_motion(self, rows: np.ndarray, seed: int, block: int = idle.BLOCK) -> np.ndarray:
+        """Head poses [frames, 6] drawn for the sound's feature rows [frames, 4, 41], about the training speaker's mean pose.
+
+        Each block is drawn for itself; the head is where it began while one block goes over into the next.
+        """
+        away = np.zeros((len(rows), poses.REST.size))
+        for number, first in enumerate(range(0, len(rows), block)):
+            part = rows[first : first + block]
+            drawn = self.audio2pose.draw(torch.from_numpy(part), seed if not number else int(np.random.default_rng([seed, number]).integers(2**62)))
+            away[first : first + block] = poses.ease(drawn * POSE_GAIN) * idle.between(len(part), begins=first == 0, ends=first + block >= len(rows))[:, None]
+        return self.transformer.pose_mean.cpu().numpy() + away
+
+    def face_motion(
+        self, rows: np.ndarray, phones: np.ndarray, pose: np.ndarray, home: np.ndarray | None = None, *, heard: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Head-frame keypoints [T, K, 2] and Jacobians [T, K, 2, 2]; every step's tokens are encoded once a chunk, the ends held.
+
+        heard: [T, 1], 0 where the sound is withheld.
+        """
+        reach, parts = self.transformer.config.reach, []
+        for first in range(0, len(rows), CHUNK):
+            at = np.clip(np.arange(first - reach, min(first + CHUNK, len(rows)) + reach), 0, len(rows) - 1)
+            spoken, turned, sound = (torch.from_numpy(track[at]).to(self.device) for track in (phones, pose.astype(np.float32), rows))
+            withheld = None if heard is None else torch.from_numpy(heard[at]).to(self.device)
+            tokens = self.transformer.encoder_tokens(spoken, turned), self.transformer.decoder_tokens(sound, self.transformer.values_mean, withheld)
+            parts.append(self.transformer.of_tokens(*tokens))
         return tuple(torch.cat(part).double().cpu().numpy() for part in zip(*parts, strict=True))  # type: ignore[return-value]
 
     @torch.inference_mode()
@@ -179,7 +224,7 @@ def quiet_frame(values: np.ndarray, speaking: np.ndarray) -> int:
 def anchor_frame(values: np.ndarray, home: np.ndarray, rest: int) -> int:
     """The frame that stands for the portrait's expression: `rest` for a closed mouth, else the frame as far open as the portrait."""
     opening, wanted = kp.mouth_opening(values), float(kp.mouth_opening(home))
-    if wanted <= opening[rest] + 0.015:
+    if wanted <= opening[rest] + NARROW:
         return rest
     return int(np.argmin(np.abs(opening - wanted)))
 

@@ -5,6 +5,7 @@ harvest where the exact path is asked for (it costs more than a quarter of real 
 same conventions: Hz, unvoiced gaps bridged linearly, ends held, flag 0 or 1.
 """
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,12 +13,52 @@ import numpy as np
 from infra.errors import SetupError
 from infra.samples import Wave
 from models.avct.phonemes import SIL, index
-from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, Phone
+from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, Phone, Speech
 
 ROWS_PER_FRAME = ROW_RATE // FRAME_RATE
 WIDTH = 41
 LOWEST_HZ, HIGHEST_HZ = 65.0, 420.0
 BLOCK_SECONDS = 30  # long sound is analysed in blocks of this length, so that memory does not grow with it
+
+ABOUT = 25  # rows about a cue that are still its own
+OFFSET, HUSHED_HZ = 3e-4, 120.0  # of digital silence, which has no logarithm: the mean that voices leave in it, and a pitch
+
+
+def spoken_rows(speech: Speech, frames: int, *, exact_pitch: bool = False) -> np.ndarray:
+    """`audio_rows` of a speech: cues that were spoken apart are normalised and analysed each for itself, with silence's rows between."""
+    if not speech.apart or not speech.cues:
+        return audio_rows(speech.wave, frames, exact_pitch=exact_pitch)
+    features, hop, at = np.tile(silent_row(), (frames * ROWS_PER_FRAME, 1)), SAMPLE_RATE // ROW_RATE, 0
+    for number, cue in enumerate(speech.cues):
+        begins, ends = round(cue.start * ROW_RATE), round(cue.end * ROW_RATE)
+        following = round(speech.cues[number + 1].start * ROW_RATE) if number + 1 < len(speech.cues) else len(features)
+        first, last = max(at, begins - ABOUT), min(len(features), ends + ABOUT, (ends + following + 1) // 2 if ends < following else ends)
+        if last <= first:
+            continue
+        own = np.asarray(speech.wave[begins * hop : ends * hop])
+        level = _level(own)
+        heard = np.asarray(speech.wave[first * hop : last * hop + 640])
+        heard = ((np.pad(heard, (0, (last - first) * hop + 640 - len(heard))) - level[0]) / level[1]).astype(np.float32)
+        rows = _block(heard, last - first)
+        if exact_pitch:
+            rows[:, 39] = harvest(heard, last - first)
+        rows[:, 39], rows[:, 40] = _bridge(rows[:, 39]), rows[:, 39] > 0
+        features[first:last], at = rows, last
+    return features
+
+
+@functools.cache
+def silent_row() -> np.ndarray:
+    """The row float32 [41] of silence between cues that were spoken apart."""
+    row = _block(np.full(ROW_RATE * SAMPLE_RATE // ROW_RATE, OFFSET, np.float32), 1)[0]
+    row[39], row[40] = HUSHED_HZ, 0
+    return row
+
+
+def _level(wave: np.ndarray) -> tuple[float, float]:
+    """Mean and peak of a wave."""
+    mean = float(wave.mean(dtype=np.float64)) if len(wave) else 0.0
+    return mean, max(float(wave.max(initial=mean)) - mean, mean - float(wave.min(initial=mean)), 1e-4)
 
 
 def audio_rows(wave: Wave, frames: int, *, exact_pitch: bool = False) -> np.ndarray:
@@ -26,8 +67,7 @@ def audio_rows(wave: Wave, frames: int, *, exact_pitch: bool = False) -> np.ndar
     exact_pitch: F0 by WORLD's harvest; needs the package pyworld (SetupError).
     """
     wave = np.asarray(wave)
-    mean = float(wave.mean(dtype=np.float64)) if len(wave) else 0.0
-    peak = max(float(wave.max(initial=mean)) - mean, mean - float(wave.min(initial=mean)), 1e-4)
+    mean, peak = _level(wave)
     rows, hop, block = frames * ROWS_PER_FRAME, SAMPLE_RATE // ROW_RATE, BLOCK_SECONDS * ROW_RATE
     parts = []
     for start in range(0, rows, block):

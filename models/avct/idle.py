@@ -8,21 +8,37 @@ from models.types import FRAME_RATE, ROW_RATE
 
 BLINK = np.array([0.25, 0.7, 1.0, 0.9, 0.6, 0.35, 0.15])  # closure of the lids, frame by frame (about 0.3 s)
 BLINKS_A_SECOND = 0.25
+BLOCK = 250  # frames that head motion and blinks are drawn for together; what is drawn hangs on nothing outside of them
+SETTLED, STILL = 6, 12  # frames at a block's beginning and end in which neither goes on: what lips are steadied by there is the same whatever follows
+EASED = 20  # frames in which the head leaves its rest, and comes back
 BEFORE, AFTER = 6, 3  # frames before and after a voice in which lips may move
 MOUTH = [*kp.LIPS, kp.NAMES.index("chin"), kp.NAMES.index("jaw_l"), kp.NAMES.index("jaw_r")]
 SHUT = 0.92  # how much of the gap between the lids a blink closes
 
 
-def blinks(frames: int, speaking: np.ndarray, seed: int) -> np.ndarray:
-    """Closure of the lids [frames] in [0, 1]: blinks at random, rarer than 1.2 s apart, likelier in silence."""
-    random = np.random.default_rng([seed, 1])
+def blinks(frames: int, speaking: np.ndarray, seed: int, block: int = BLOCK) -> np.ndarray:
+    """Closure of the lids [frames] in [0, 1]: blinks at random, rarer than 1.2 s apart, likelier in silence; none where blocks meet."""
     closure = np.zeros(frames + len(BLINK))
-    t = int(random.uniform(0.6, 2.0) * FRAME_RATE)
-    while t < frames:
-        closure[t : t + len(BLINK)] = BLINK
-        pace = BLINKS_A_SECOND * (1.0 if speaking[min(t, frames - 1)] > 0.5 else 1.4)
-        t += int((1.2 + random.exponential(1 / pace - 1.2)) * FRAME_RATE)
+    for first in range(0, frames, block):
+        random = np.random.default_rng([seed, 1, first // block] if first else [seed, 1])
+        last = first + block - STILL - len(BLINK) if first + block < frames else frames - 1
+        t = first + int(random.uniform(0.6, 2.0) * FRAME_RATE)
+        while t <= last:
+            closure[t : t + len(BLINK)] = BLINK
+            pace = BLINKS_A_SECOND * (1.0 if speaking[t] > 0.5 else 1.4)
+            t += int((1.2 + random.exponential(1 / pace - 1.2)) * FRAME_RATE)
     return closure[:frames]
+
+
+def between(frames: int, *, begins: bool, ends: bool) -> np.ndarray:
+    """How far the head follows what is drawn for a block [frames], 0 to 1: not where another block comes before it or after it."""
+    share, ramp = np.ones(frames), max(1, min(EASED, (frames - SETTLED - STILL) // 2))
+    rise = np.arange(frames)
+    if not begins:
+        share = np.minimum(share, np.clip((rise - SETTLED + 1) / (ramp + 1), 0, 1))
+    if not ends:
+        share = np.minimum(share, np.clip((frames - STILL - rise) / (ramp + 1), 0, 1))
+    return share * share * (3 - 2 * share)
 
 
 def close_lids(values: np.ndarray, closure: np.ndarray) -> np.ndarray:

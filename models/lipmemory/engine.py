@@ -7,7 +7,7 @@ face passes through as it is. Everything streams; nothing grows with length but 
 import functools
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, ClassVar, Self
@@ -26,7 +26,7 @@ from models.faces.crop import Square, cut, face_square
 from models.lipmemory.align import rigid, similarity, steadied, steady
 from models.lipmemory.compose import Drawn, Patch, Reference, pasted, patch_of, reference_of, seen_reference
 from models.lipmemory.config import compact
-from models.lipmemory.mel import BANDS, CHUNK, REACH, chunks, gain_of
+from models.lipmemory.mel import BANDS, CHUNK, REACH, Heard, chunks
 from models.lipmemory.networks import FaceRenderer, Renderer
 from models.types import FRAME_RATE, Speech
 
@@ -50,6 +50,12 @@ class Seen:
     square: Square | None = None
     reference: Reference | None = None
     still: np.ndarray | None = None
+
+
+def heard(speech: Speech, times: np.ndarray) -> Callable[[int, int], str]:
+    """What hashes all that pictures first..last-1 of those at `times` [T], in seconds, are drawn from of a speech."""
+    sound, shares = Heard(speech), speaking_at(speech.activity, times).astype(np.float32)
+    return lambda first, last: sound.digest(times[first:last], shares[first:last])
 
 
 class LipEngine(ABC):
@@ -95,12 +101,12 @@ class LipEngine(ABC):
         Where nobody speaks it is silence's, the same every time: the mouth closes and stays; so it does after the speech's end.
         emphasis: how much further from silence than heard. A start at a multiple of HEARD gives the very numbers of the whole.
         """
-        gain = gain_of(speech.wave)
+        sound = Heard(speech)
         speaking = torch.from_numpy(speaking_at(speech.activity, times)).float()[:, None].to(self.device)
         rest = self.renderer.hear(torch.full((1, 1, BANDS, CHUNK), -REACH, device=self.device))
         for first in range(start, len(times), HEARD):
             share = speaking[first : first + HEARD]
-            heard = torch.from_numpy(chunks(speech.wave, times[first : first + HEARD], gain))[:, None].to(self.device)
+            heard = torch.from_numpy(chunks(sound, times[first : first + HEARD]))[:, None].to(self.device)
             told = self.renderer.hear(heard) if share.any() else rest
             yield from (rest + emphasis * share * (told - rest)).split(1)
 

@@ -4,10 +4,13 @@
 7,600 Hz of equal area, 20 log10 floored at -100 dB, 20 dB below which is the reference, mapped to [-4, 4] and clipped.
 """
 
+import hashlib
+from itertools import pairwise
+
 import numpy as np
 
 from infra.samples import Wave, blocks_of
-from models.types import FRAME_RATE, SAMPLE_RATE
+from models.types import FRAME_RATE, SAMPLE_RATE, Speech
 
 BANDS, WIDTH, HOP = 80, 800, 200
 COLUMN_RATE = SAMPLE_RATE // HOP  # mel columns a second
@@ -44,7 +47,7 @@ def columns(samples: int) -> int:
     return samples // HOP + 1
 
 
-def mel_columns(wave: Wave, first: int = 0, last: int | None = None, gain: float = 1.0) -> np.ndarray:
+def mel_columns(wave: "Wave | Heard", first: int = 0, last: int | None = None, gain: float = 1.0) -> np.ndarray:
     """Mel float32 [80, last - first] of a wave float32 [samples] in [-1, 1], heard `gain` times as loud: columns first..last, or all.
 
     The wave's ends are mirrored, as centred windows ask; a range of columns costs that range's samples alone.
@@ -79,13 +82,18 @@ def chunk_start(frame: int, lead: int = LEAD) -> int:
     return max(0, int(COLUMN_RATE * (frame - lead) / FRAME_RATE))
 
 
-def chunks(wave: Wave, times: np.ndarray, gain: float = 1.0) -> np.ndarray:
+def chunk_starts(times: np.ndarray, total: int) -> np.ndarray:
+    """The mel columns [T] of `total` at which the chunks of pictures at `times`, in seconds, start."""
+    return np.floor(COLUMN_RATE * (times - LEAD / FRAME_RATE) + 1e-6).clip(0, max(0, total - CHUNK)).astype(int)
+
+
+def chunks(wave: "Wave | Heard", times: np.ndarray, gain: float = 1.0) -> np.ndarray:
     """What pictures at rising times [T], in seconds, hear of a wave: float32 [T, 80, 16]; the tail repeats the last full chunk.
 
     At 25 pictures a second these are `chunk_start`'s chunks, at any other rate those that start at the same distance.
     """
     total = columns(len(wave))
-    starts = np.floor(COLUMN_RATE * (times - LEAD / FRAME_RATE) + 1e-6).clip(0, max(0, total - CHUNK)).astype(int)
+    starts = chunk_starts(times, total)
     if not len(starts):
         return np.zeros((0, BANDS, CHUNK), np.float32)
     mels = mel_columns(wave, int(starts[0]), int(starts[-1]) + CHUNK, gain)
@@ -107,3 +115,33 @@ def gain_of(wave: Wave) -> float:
     tenths = [np.sqrt(np.square(block[: len(block) // TENTH * TENTH].reshape(-1, TENTH)).mean(1)) for block in blocks_of(wave, 160 * TENTH)]
     loud = float(np.percentile(np.concatenate(tenths), 95))
     return LEVEL / loud if loud > 1e-4 else 1.0
+
+
+class Heard:
+    """A speech's sound at the loudness that the network knows, read in slices: as a whole, or each cue for itself where cues were spoken apart."""
+
+    def __init__(self, speech: Speech) -> None:
+        self.wave = speech.wave
+        cues = speech.cues if speech.apart else ()
+        spans = [(round(cue.start * SAMPLE_RATE), round(cue.end * SAMPLE_RATE)) for cue in cues] or [(0, len(self.wave))]
+        self._edges = np.array([(one[1] + other[0]) // 2 for one, other in pairwise(spans)], np.int64)
+        self._gains = np.array([float(f"{gain_of(self.wave[first:last]):.4g}") for first, last in spans], np.float32)  # so far alike on all machines
+
+    def __len__(self) -> int:
+        return len(self.wave)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        first, last, _ = part.indices(len(self.wave))
+        return np.asarray(self.wave[first:last]) * self._gains[np.searchsorted(self._edges, np.arange(first, last), "right")]
+
+    def digest(self, times: np.ndarray, shares: np.ndarray) -> str:
+        """A hash of all that pictures at rising times [T], in seconds, hear; shares [T]: how much of each is speech, the others hear silence."""
+        starts = chunk_starts(times, columns(len(self)))
+        made = hashlib.sha256(np.ascontiguousarray(shares, np.float32).tobytes())
+        spoken = np.flatnonzero(shares > 0)
+        for run in np.split(spoken, np.flatnonzero(np.diff(spoken) > 1) + 1) if len(spoken) else ():
+            last = (int(starts[run[-1]]) + CHUNK - 1) * HOP + WIDTH // 2
+            made.update(starts[run].astype(np.int64).tobytes())
+            made.update(self[max(0, int(starts[run[0]]) * HOP - WIDTH // 2 - 1) : last].tobytes())
+            made.update(b"" if last <= len(self) else str(len(self)).encode())  # its end is mirrored
+        return made.hexdigest()

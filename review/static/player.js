@@ -231,12 +231,37 @@ function cueList() {
     return line;
   }));
   document.getElementById("edit-cues")?.replaceChildren(document.querySelector("#edit-cues legend"), ...data.cues.map((cue, n) => {
-    const label = document.createElement("label"), field = document.createElement("textarea");
-    Object.assign(field, { name: `cue-${n}`, value: cue.text, rows: 1, maxLength: 2000 });
+    const row = document.createElement("div"), label = document.createElement("label"), field = document.createElement("textarea");
+    row.className = "cue-edit";
+    Object.assign(field, { name: `cue-${cue.place}`, value: cue.text, rows: 1, maxLength: 2000 });
     label.append(`${n + 1} · ${told(cue.start)}`, field);
-    return label;
+    row.append(label);
+    for (const [at, name] of cue.slot ? ["from", "to"].entries() : []) {
+      const time = document.createElement("input");
+      Object.assign(time, { name: `${name}-${cue.place}`, type: "number", min: 0, step: 0.01, value: cue.slot[at].toFixed(2) });
+      time.setAttribute("aria-label", document.getElementById("edit-cues").dataset[name]);
+      row.append(time);
+    }
+    return row;
   }));
 }
+
+// How many windows another take would render: those that changed cues touch, with what lips do before a voice and after it; all, where all changes.
+const ABOUT = 0.5;
+function cost() {
+  const form = document.querySelector("#again form"), line = document.getElementById("cost"), value = (name) => form.elements[name]?.value.trim() ?? "";
+  if (!line || !data.windows.length) return;
+  const word = value("word").toLowerCase(), touched = [];
+  for (const cue of data.cues) {
+    const [from, to] = [value(`from-${cue.place}`), value(`to-${cue.place}`)].map(Number), text = value(`cue-${cue.place}`);
+    const moved = cue.slot && (Math.abs(from - cue.slot[0]) > 0.005 || Math.abs(to - cue.slot[1]) > 0.005);
+    if (moved || (text && text !== cue.text) || (word && cue.text.toLowerCase().includes(word))) touched.push([cue.start, cue.end], cue.slot ?? [cue.start, cue.end], ...(moved ? [[from, to]] : []));
+  }
+  const text = form.elements.text, whole = ["engine", "start", "emphasis", "voice"].some(value) || (text && text.value !== text.defaultValue) || !touched.length || !data.cues.some((cue) => cue.slot);
+  const count = data.windows.filter(([first, last]) => touched.some(([start, end]) => start - ABOUT < last && end + ABOUT > first)).length;
+  line.textContent = (whole ? line.dataset.all : line.dataset.some).replace("{count}", count).replace("{all}", data.windows.length);
+}
+document.getElementById("again")?.addEventListener("input", cost);
 
 async function load() {
   const answer = await fetch(`/takes/${root.dataset.take}/data`, { headers: { accept: "application/json" } });
@@ -245,6 +270,7 @@ async function load() {
   video.src = data.video;
   compare.replaceChildren(compare.options[0], ...data.sources.map((one) => new Option(one.name)));
   cueList();
+  if (document.getElementById("again")) cost();
   draw();
   root.dataset.ready = "yes";
 }

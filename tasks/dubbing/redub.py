@@ -25,7 +25,7 @@ from models import checkpoints
 from models.ahead import ahead
 from models.lipmemory.align import NEAR, rigid, steadied
 from models.lipmemory.compose import Reference
-from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen
+from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen, heard
 from models.types import Speech
 from tasks import marking, progress
 from tasks.dubbing.cast import Wish, choose
@@ -126,7 +126,7 @@ def render(work: Work, take: Take) -> None:
         "language": work.lease.locale,
         "marks": marking.asks_of(work),
     }
-    payload = marking.payload_of(asks)
+    payload = marking.payload_of(work, take)
     sources = work.sources("video", "speech", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
 
@@ -134,16 +134,40 @@ def render(work: Work, take: Take) -> None:
         """What the writer could not keep of the source, kept before the video is: so it is there whenever the video is."""
         return load_tree(keep(work, "kept", "kept.json", asks, work.sources("video"), lambda path: save_tree(path, {"notes": write()})).path)
 
-    def write(windows: Windows, path: Path) -> None:
+    windows = _windows(work, asks, payload, sources)
+
+    def write(path: Path) -> None:
         notes = _write(work, take, emphasis, windows, path, payload)
         words(lambda: notes)
 
-    take.made["render"] = rendered(work, take, asks, sources, write)
-    again = partial(_write, work, take, emphasis, Windows(work, asks, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
+    take.made["render"] = rendered(work, take, asks, sources, windows, write)
+    again = partial(_write, work, take, emphasis, _windows(work, asks, payload, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
     kept = words(again)
     take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
     take.notes = (*kept["notes"], *work.cast["notes"])
+
+
+def _windows(work: Work, asks: dict[str, Any], payload: int, sources: tuple[tuple[str, str], ...]) -> Windows:
+    """The windows of a render: each hangs on the cast, on what is said while its pictures are shown, and where the last one is held on how long."""
+    assert work.tracks is not None and work.cast is not None and work.speech is not None
+    tracks, speech = work.tracks, work.speech.speech
+    times = times_of(tracks, speech.seconds) if work.spec["dubbing"]["length"] == "hold" else tracks.times
+    digest = heard(speech, times)
+
+    def own(first: int, last: int) -> list[Any]:
+        return [digest(first, last), speech.seconds if last > tracks.frames else None]
+
+    shared = {name: asks[name] for name in asks if name not in ("speech", "language")} | {"watermark": payload}
+    copied = any(span["why"] == QUIET for span in work.cast["spans"]) and not work.spec.get("label")
+    return Windows(work, shared, own, len(times), sources, whole=not copied)
+
+
+def times_of(tracks: TrackFile, seconds: float) -> np.ndarray:
+    """Times of a video's pictures, and of those that follow where the last one is held until `seconds`; two more than there may be."""
+    rate = (tracks.frames - 1) / max(1e-6, float(tracks.times[-1] - tracks.times[0])) if tracks.frames > 1 else 25.0
+    beyond = max(0, int((seconds - float(tracks.times[-1])) * rate) + 2)
+    return np.concatenate([tracks.times, tracks.times[-1] + np.arange(1, beyond + 1) / rate])
 
 
 def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path, payload: int) -> list[str]:
@@ -180,7 +204,7 @@ def dub(
     emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False, windows: Windows | None = None,
     marked: Callable[[Picture], Picture] = lambda picture: picture, copy: bool = True,
 ) -> Iterator[int]:  # fmt: skip
-    """Write a film's re-dub; the number of pictures that are done comes after each. The file is there when all are.
+    """Write a film's re-dub; the number of pictures that are done comes after each, and once more at the end. The file is there when all are.
 
     rung: which of a track's references. hold: the last picture stands while speech runs on. notes: what the writer could not keep is
     added. windows: those that were kept before are taken, and new ones kept. marked: what is done to every picture last of all, over the
@@ -195,15 +219,16 @@ def dub(
     )  # fmt: skip
     until = speech.speech.seconds if hold else 0.0
     with writer as out, References(film.references, rung) as references:
-        first = windows.join(out) if windows else 0
-        redrawn = Redrawn(made, film.tracks, film.spans, references, speech.speech, emphasis)
-        several = _held(pictures(film.video, min(first, film.tracks.frames - 1)), writer.facts, until)
-        several = dropwhile(lambda picture: picture.number < first, several)  # the last picture, where it is held
-        for number, picture in enumerate(redrawn.of(several, settings.threads, first, writer.window), first + 1):
-            out.write(marked(picture))
-            yield number
-            if number % writer.window == 0:
-                give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
+        for first, last in windows.missing(out) if windows else [(0, None)]:
+            redrawn = Redrawn(made, film.tracks, film.spans, references, speech.speech, emphasis)
+            several = _held(pictures(film.video, min(first, film.tracks.frames - 1)), writer.facts, until)
+            several = islice(dropwhile(lambda picture, first=first: picture.number < first, several), None if last is None else last - first)  # type: ignore[misc]
+            for number, picture in enumerate(redrawn.of(several, settings.threads, first, writer.window), first + 1):
+                out.write(marked(picture))
+                yield number
+                if number % writer.window == 0:
+                    give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
+        yield out.frames
     let_go()
     sound.unlink()
     notes += writer.notes
@@ -240,7 +265,7 @@ class Redrawn:
     ) -> None:
         self.made, self.tracks, self.spans, self.references, self.speech, self.emphasis = made, tracks, spans, references, speech, emphasis
         rate = (tracks.frames - 1) / max(1e-6, float(tracks.times[-1] - tracks.times[0])) if tracks.frames > 1 else 25.0
-        self.strengths, self.rate = strengths(spans, tracks.shots, rate), rate
+        self.strengths = strengths(spans, tracks.shots, rate)
 
     def of(self, several: Iterator[Picture], threads: int, first: int = 0, window: int = WINDOW) -> Iterator[Picture]:
         """The pictures, one for one; the first is number `first`, where a window begins. None is drawn with pictures of another window."""
@@ -248,9 +273,7 @@ class Redrawn:
             yield from group
 
     def _groups(self, several: Iterator[Picture], first: int, window: int) -> Iterator[list[Cell]]:
-        beyond = max(0, int((self.speech.seconds - float(self.tracks.times[-1])) * self.rate) + 2)  # pictures that are held
-        times = np.concatenate([self.tracks.times, self.tracks.times[-1] + np.arange(1, beyond + 1) / self.rate])
-        features = self.made.hear(self.speech, times, self.emphasis, first)
+        features = self.made.hear(self.speech, times_of(self.tracks, self.speech.seconds), self.emphasis, first)
         begin = max(0, min(first, self.tracks.frames - 1) - NEAR)
         faces = steadied(self._faces(begin), lambda shown: None if shown[0] is None else (rigid(shown[0].landmarks), shown[0].square.side))
         rows = zip(several, islice(faces, first - begin, None), features, strict=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from infra.errors import InputError
 from infra.media import read_audio, resampled, whole_samples, write_wav
 from infra.samples import Samples, Wave, mix, settled
-from models.types import SAMPLE_RATE, Cue, Phone, Speech
+from models.types import ROW_RATE, SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
 from tasks.speech import espeak, sounds
 from tasks.speech.activity import voice_activity, widened
@@ -19,6 +20,7 @@ from tasks.speech.lexicon import Lexicon, plain
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
 BREATH = 0.05  # seconds between a cue that runs over and the one that it pushes
+GRID = 50  # places a second at which spoken cues begin: whole samples and rows at every rate, so that a cue sounds the same wherever it stands
 DELIVERED_RATE = 48_000  # of recordings
 SHORTEST = 0.3  # seconds of sound below which there is nothing to say
 
@@ -62,11 +64,12 @@ def synthesise(
     placed: list[Cue] = []
     notes: list[str] = []
     clock = 0.0 if timed else LEAD
+    heard: list[tuple[int, np.ndarray]] = []
     for cue, name, written in zip(shown, names, cues, strict=True):
         spoken, told = pronounced(written.text, name, lexicon)
         notes += told
         length = max((p.end for p in spoken.phones), default=len(spoken.sound) / spoken.rate)
-        start = max(cue.start, clock) if timed else clock
+        start = (round(cue.start * GRID) if timed and cue.start >= clock else ceil(clock * GRID - 1e-6)) / GRID
         placed.append(replace(cue, start=start, end=start + length))
         notes += overruns((cue,), placed[-1:]) if timed else []
         if spoken.unknown:
@@ -76,10 +79,23 @@ def synthesise(
         sound.grow(round(start * rate) + len(said))
         mix(sound, round(start * rate), said)
         phones += [Phone(p.symbol, p.start + start, p.end + start) for p in spoken.phones]
+        heard.append((round(start * ROW_RATE), activity_of(said, spoken)))
         clock = start + length + (BREATH if timed else PAUSE)
     sound.grow(int(np.ceil((max(len(sound) / rate, placed[-1].end) + TAIL) * rate)))
     whole = settled(sound)
-    return SpeechTrack(_speech(whole, rate, tuple(phones), tuple(placed), notes + lexicon.notes()), whole, rate, shown if timed else ())
+    wave = resampled(whole, rate, SAMPLE_RATE)
+    activity = np.zeros(len(wave) * ROW_RATE // SAMPLE_RATE, np.float32)
+    for first, rows in heard:
+        here = activity[first : first + len(rows)]
+        np.maximum(here, rows[: len(here)], out=here)
+    speech = Speech(wave, tuple(phones), activity, tuple(placed), tuple(dict.fromkeys(notes + lexicon.notes())), apart=True)
+    return SpeechTrack(speech, whole, rate, shown if timed else ())
+
+
+def activity_of(said: np.ndarray, spoken: espeak.Spoken) -> np.ndarray:
+    """Where one cue speaks, float32 [rows] at 100 Hz, by its own sound int16 [samples] and phones alone."""
+    wave = resampled(said, spoken.rate, SAMPLE_RATE)
+    return np.maximum(voice_activity(wave), _phone_activity(spoken.phones, len(wave)))
 
 
 def pronounced(text: str, voice: str, lexicon: Lexicon) -> tuple[espeak.Spoken, list[str]]:
@@ -123,11 +139,6 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "", le
     on = np.flatnonzero(activity)
     cues = (Cue(on[0] / 100, (on[-1] + 1) / 100, " ".join(transcript.split())),) if transcript.strip() else ()
     return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
-
-
-def _speech(sound: Wave, rate: int, phones: tuple[Phone, ...], cues: tuple[Cue, ...], notes: list[str]) -> Speech:
-    wave = resampled(sound, rate, SAMPLE_RATE)
-    return Speech(wave, phones, np.maximum(voice_activity(wave), _phone_activity(phones, len(wave))), cues, tuple(dict.fromkeys(notes)))
 
 
 def _phone_activity(phones: tuple[Phone, ...], samples: int) -> np.ndarray:

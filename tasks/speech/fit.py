@@ -5,6 +5,7 @@ is heard where a rest is not. What is too long first takes the silence after its
 played faster. Plain text and recordings have no slots: the whole takes up the picture's length, its pauses first.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import ceil, floor, isfinite
@@ -111,17 +112,29 @@ def fitted(
 def _timed(track: SpeechTrack, samples: int, mode: Mode, fastest: float) -> tuple[Line, ...]:
     """A line for each cue: from its slot's start, later where the one before is not done."""
     lines: list[Line] = []
-    done, rate, quiet = -1, track.rate, quiet_rows(track.speech)
+    done, rate = -1, track.rate
     for number, cue in enumerate(track.speech.cues):
         start = round(track.wanted[number].start * rate)
         if start < done:
             start = done + round(BREATH * rate)
-        spans = spans_of(quiet, round(cue.start * rate), round(cue.end * rate), rate)
+        spans = _spans(track, cue)
         deadline = _deadline(track, number, samples)
         limit = {"fit": samples, "cut": deadline, "hold": None}[mode]
         lines.append(_line(spans, start, *_squeezed(spans, deadline - start if mode == "fit" else None, rate, fastest), limit, rate))
         done = max(done, lines[-1].stop if lines[-1].stop > start else done)
     return tuple(lines)
+
+
+def _spans(track: SpeechTrack, cue: Cue) -> tuple[Span, ...]:
+    """Speech and pauses of a cue, by its own sound alone."""
+    first, rate = round(cue.start * track.rate), track.rate
+    low, high = round(cue.start * ROW_RATE), ceil(cue.end * ROW_RATE)
+    hop, several = SAMPLE_RATE // ROW_RATE, track.speech.phones
+    begun, done = (bisect_left(several, time, key=lambda phone: phone.start) for time in (cue.start, cue.end))
+    phones = tuple(Phone(p.symbol, p.start - low / ROW_RATE, p.end - low / ROW_RATE) for p in several[begun:done])
+    own = replace(track.speech, wave=np.asarray(track.speech.wave[low * hop : high * hop]), phones=phones, activity=track.speech.activity[low:high])
+    base = round(low * rate / ROW_RATE)
+    return tuple(Span(span.first + base, span.last + base, span.speaks) for span in spans_of(quiet_rows(own), first - base, round(cue.end * rate) - base, rate))
 
 
 def _deadline(track: SpeechTrack, number: int, samples: int) -> int:
@@ -254,7 +267,7 @@ def _track(track: SpeechTrack, lines: Sequence[Line], fits: Sequence[CueFit], sa
     cues = tuple(replace(cue, start=fit.begins, end=fit.ends) for cue, fit in zip(speech.cues, fits, strict=False) if fit.ends > fit.begins)
     stale = overruns(track.wanted, speech.cues) if track.wanted else []
     notes = [note for note in speech.notes if note not in stale] + [fit.words for fit in fits if fit.how != "fits" or fit.late > 2 * TOLD]
-    return SpeechTrack(Speech(resampled(sound, rate, SAMPLE_RATE), tuple(phones), rows, cues, tuple(notes)), sound, rate)
+    return SpeechTrack(Speech(resampled(sound, rate, SAMPLE_RATE), tuple(phones), rows, cues, tuple(notes), speech.apart), sound, rate)
 
 
 def _speak(rows: np.ndarray, activity: np.ndarray, line: Line, rate: int) -> None:

@@ -51,6 +51,14 @@ class Lexicon:
     entries: tuple[Entry, ...] = ()
     used: Counter[str] = field(default_factory=Counter, compare=False)
 
+    def beside(self, sounds: Mapping[str, str]) -> "Lexicon":
+        """This lexicon with IPA for further words, which comes before what it says of them."""
+        if not sounds:
+            return self
+        own = tuple(Entry(unicodedata.normalize("NFC", word), "", ipa.strip("/[]"), "review") for word, ipa in sorted(sounds.items()))
+        given = {entry.written for entry in own}
+        return Lexicon((*own, *(entry for entry in self.entries if entry.written not in given)))
+
     def say(self, text: str) -> tuple[Piece, ...]:
         """The text in pieces, SSML's elements and the lexicon's words replaced by how they are said."""
         pieces: list[Piece] = []

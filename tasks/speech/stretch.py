@@ -100,8 +100,10 @@ def play(sound: Wave, rate: int, line: Line, out: Wave) -> None:
     for span, start, end in zip(line.spans, line.edges[:-1].tolist(), line.edges[1:].tolist(), strict=True):
         if start >= line.stop:
             return
-        make = stretched if span.speaks else rested
-        made = sound[span.first : span.last] if end - start == span.samples else make(sound, span, end - start, rate)
+        if end - start == span.samples:
+            made = sound[span.first : span.last]
+        else:
+            made = stretched(sound, span, end - start, rate, line.spans[-1].last) if span.speaks else rested(sound, span, end - start, rate)
         if end > line.stop or (end < len(out) and not span.speaks and end == line.edges[-1]):
             made = faded(made[: line.stop - start], rate)  # room tone that ends in nothing fades too
         mix(out, start, made)
@@ -109,8 +111,11 @@ def play(sound: Wave, rate: int, line: Line, out: Wave) -> None:
 
 
 
-def stretched(sound: Wave, span: Span, samples: int, rate: int) -> np.ndarray:
-    """A span of mono int16 `sound` played in exactly `samples` samples, at its own pitch: int16 [samples]."""
+def stretched(sound: Wave, span: Span, samples: int, rate: int, until: int | None = None) -> np.ndarray:
+    """A span of mono int16 `sound` played in exactly `samples` samples, at its own pitch: int16 [samples].
+
+    until: the sample from which on there is silence, whatever `sound` holds there: another line.
+    """
     import av
 
     graph = av.filter.Graph()
@@ -125,7 +130,7 @@ def stretched(sound: Wave, span: Span, samples: int, rate: int) -> np.ndarray:
     for start in [*range(span.first, end, rate), None]:
         frame = None
         if start is not None:
-            heard = sound[start : min(start + rate, end)]
+            heard = sound[start : max(start, min(start + rate, end, len(sound) if until is None else until))]
             frame = av.AudioFrame.from_ndarray(np.pad(heard, (0, min(start + rate, end) - start - len(heard)))[None], format="s16", layout="mono")
             frame.sample_rate, frame.pts = rate, start - span.first
         source.push(frame)
