@@ -3,8 +3,9 @@
 The film is the demo's two portraits side by side, moved by avct: they speak English in turn, one line each, and a narrator who is not seen
 says the last one. It is dubbed into Spanish, each line in the slot of the one it stands for, once for each way in which speakers find
 their faces: by a point, by a picture, by the scorer on the original's sound; and once more with `listeners: still` over a source in which both
-mouths move all the time. The encoded dub is looked at anew: a mouth moves where the gap between its inner lips changes by MOVES of the
-distance between the eyes or more (95th less 5th percentile of the cue's pictures), and is left alone where it does no other thing than the source's does.
+mouths move all the time. The encoded dubs are held against the source and against the same dub in which nobody says anything, mouth by
+mouth, in grey levels (root mean square over the mouth's pixels, upright and of one size): lips move with a cue where they differ from those
+that say nothing by MOVES or more, and are left alone where they differ from the source's (of `still`: from those that say nothing) by less than ALIKE.
 """
 
 import sys
@@ -25,11 +26,12 @@ from infra.video import inspect, pictures
 from models.avct.engine import AvctEngine
 from models.faces.mesh import FaceMesh
 from models.lipmemory.engine import LipMemoryEngine
+from models.quality.view import MOUTH, upright
 from models.types import FRAME_RATE, Cue, Portrait
 from tasks.dubbing.cast import Wish
 from tasks.dubbing.redub import Film, dub
 from tasks.dubbing.references import find_references
-from tasks.dubbing.speakers import Part, Told, Turn, lanes_of, parts_of, turns_of, whose
+from tasks.dubbing.speakers import Part, Told, Turn, lanes_of, parts_of, turns_of
 from tasks.dubbing.tracks import TrackFile, follow
 from tasks.faces import read_portrait
 from tasks.score import landmarks_in
@@ -53,8 +55,8 @@ LINES = (
     ("NARRATOR", "They climbed the stairs, and nobody saw them again.", "Subieron la escalera, y nadie volvió a verlas."),
 )
 REST = 0.6  # seconds between two lines
-MOVES = 0.06  # of the distance between the eyes
-ALIKE = 0.03  # of the same, by which the two encodes of a mouth that is left alone may differ
+MOVES = 2.0  # grey levels
+ALIKE = 1.5  # what two encodes of one mouth differ by at most
 
 
 @dataclass(frozen=True)
@@ -118,49 +120,54 @@ def faces_of(way: str) -> dict[str, Told]:
     return {"ANNA": Wish(point=(0.25, 0.45), at=1.0), "GRACE": Wish(point=(0.75, 0.45), at=1.0)}
 
 
-def dubbed(made: Scene, path: Path, way: str, *, still: bool = False) -> tuple[list[Part], tuple[Turn, ...]]:
-    """Write the dub; returns who was found, and the turns."""
+def dubbed(made: Scene, path: Path, way: str, *, still: bool = False, silent: bool = False) -> tuple[list[Part], tuple[Turn, ...]]:
+    """Write the dub; returns who was found, and the turns. silent: nobody's lips say anything."""
     lines = {text: other for _, text, other in LINES}
     cues = tuple(replace(cue, text=lines[cue.text]) for cue in made.slots)
-    seconds = inspect(made.film).seconds
-    track, fits = fitted(synthesise(cues, "es-ES", voices=DUBBED), seconds, "fit")
+    track, fits = fitted(synthesise(cues, "es-ES", voices=DUBBED), inspect(made.film).seconds, "fit")
     turns = turns_of(replace(track, fits=tuple(map(told, fits))))
     parts = parts_of(made.tracks, made.film, turns, faces_of(way))
     lanes, lead = lanes_of(made.tracks, turns, parts, still=still)
     kept = path.with_suffix(".npz")
     find_references(made.film, made.tracks, [span for lane in lanes for span in lane.spans], kept, 1)
-    film = Film(made.film, made.tracks, lead, kept, lanes)
+    film = Film(made.film, made.tracks, lead, kept, [replace(lane, times=()) for lane in lanes] if silent else lanes)
     for _ in dub(film, track, path, get_settings(), LipMemoryEngine.load(), language="es-ES", notes=[]):
         pass
     return parts, turns
 
 
-def openings(path: Path) -> np.ndarray:
-    """Gap between the inner lips of each half's face in each picture, in distances between the eyes [pictures, 2]; NaN where none is seen."""
-    found = []
+def landmarks(path: Path) -> list[tuple[np.ndarray | None, ...]]:
+    """Each half's face in each picture."""
     with FaceMesh(video=True) as left, FaceMesh(video=True) as right:
-        for frame in iter_frames(path):
-            marks = [landmarks_in(np.ascontiguousarray(part), mesh) for part, mesh in ((frame[:, :SIDE], left), (frame[:, SIDE:], right))]
-            found.append([np.nan if m is None else float(np.hypot(*(m[13] - m[14])[:2]) / np.hypot(*(m[33] - m[263])[:2])) for m in marks])
-    return np.array(found)
+        return [tuple(landmarks_in(part, mesh) for part, mesh in zip(halves(frame), (left, right), strict=True)) for frame in iter_frames(path)]
 
 
-def moved(gaps: np.ndarray, turn: Turn) -> np.ndarray:
-    """By how much each mouth's gap changes within a cue [2]."""
-    shown = gaps[round(turn.begins * FRAME_RATE) : max(round(turn.ends * FRAME_RATE), round(turn.begins * FRAME_RATE) + 2)]
-    return np.asarray(np.nanpercentile(shown, 95, axis=0) - np.nanpercentile(shown, 5, axis=0))
+def halves(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Left and right."""
+    return np.ascontiguousarray(frame[:, :SIDE]), np.ascontiguousarray(frame[:, SIDE:])
 
 
-def judged(source: np.ndarray, gaps: np.ndarray, turns: tuple[Turn, ...], *, still: bool) -> list[dict[str, Any]]:
-    """A row a cue: whether the speaker's lips move, and whether the others' are as they were, or still."""
+def mouths(path: Path, marks: list[tuple[np.ndarray | None, ...]]) -> np.ndarray:
+    """Each half's mouth in each picture, by the source's landmarks [pictures, 2, pixels]; NaN where no face is seen."""
+    none = np.full(MOUTH.sum(), np.nan, np.float32)
+    return np.array([[none if m is None else upright(part, m).grey[MOUTH] for part, m in zip(halves(frame), pair, strict=True)] for frame, pair in zip(iter_frames(path), marks, strict=False)])
+
+
+def apart(first: np.ndarray, second: np.ndarray, turn: Turn) -> np.ndarray:
+    """How far two videos' mouths are apart in a cue, in grey levels [2]."""
+    part = slice(round(turn.begins * FRAME_RATE), round(turn.ends * FRAME_RATE))
+    count = min(len(first), len(second))
+    return np.asarray(np.sqrt(np.nanmean(np.square(first[:count][part] - second[:count][part]), axis=(0, 2))))
+
+
+def judged(source: np.ndarray, silent: np.ndarray, now: np.ndarray, turns: tuple[Turn, ...], *, still: bool) -> list[dict[str, Any]]:
+    """A row a cue: whether the speaker's lips move, and whether the others' are left alone."""
     found = []
     for turn in turns:
-        now, before = moved(gaps, turn), moved(source, turn)
+        driven, changed = apart(now, silent, turn), apart(now, source, turn)
         speaks = list(PEOPLE).index(turn.speaker) if not turn.off else -1
-        others = [side for side in (0, 1) if side != speaks]
-        alone = all(now[side] < MOVES if still and not turn.off else abs(now[side] - before[side]) < ALIKE or now[side] < MOVES for side in others)
-        found.append({"speaker": turn.speaker, "at": round(turn.begins, 2), "moves": [round(float(v), 3) for v in now], "in_source": [round(float(v), 3) for v in before],
-                      "right": bool(turn.off or now[speaks] >= MOVES), "others": bool(alone)})  # fmt: skip
+        alone = all((driven if still else changed)[side] < ALIKE for side in (0, 1) if side != speaks)
+        found.append({"speaker": turn.speaker, "at": f"{turn.begins:.2f}", "driven": driven, "changed": changed, "moves": bool(turn.off or driven[speaks] >= MOVES), "alone": alone})
     return found
 
 
@@ -173,17 +180,20 @@ def run(*, lines: int = len(LINES), folder: Path | None = None) -> dict[str, Any
         place = folder or scratch
         for restless in (False, True):
             made = scene(place, lines=lines, restless=restless)
-            before = openings(made.film)
+            marks = landmarks(made.film)
+            dubbed(made, place / "silent.mp4", "point", still=restless, silent=True)
+            before, silent = mouths(made.film, marks), mouths(place / "silent.mp4", marks)
             for way in ("still",) if restless else ("point", "picture", "sound"):
                 parts, turns = dubbed(made, place / f"dub-{way}.mp4", "point" if restless else way, still=restless)
-                found = judged(before, openings(place / f"dub-{way}.mp4"), turns, still=restless)
-                table += [[way, row["speaker"], f"{row['at']:.2f}", *(f"{v:.3f}" for v in (*row["in_source"], *row["moves"])), "yes" if row["right"] else "NO", "yes" if row["others"] else "NO"] for row in found]
+                found = judged(before, silent, mouths(place / f"dub-{way}.mp4", marks), turns, still=restless)
+                table += [[way, row["speaker"], row["at"], *(f"{v:.2f}" for v in (*row["driven"], *row["changed"])), "yes" if row["moves"] else "NO", "yes" if row["alone"] else "NO"] for row in found]
                 on = [row for row in found if row["speaker"] != "NARRATOR"]
-                figures |= {f"{way}_right_lips_move": np.mean([row["right"] for row in on]), f"{way}_others_stay": np.mean([row["others"] for row in on]),
-                            f"{way}_off_screen_left": np.mean([row["others"] for row in found if row["speaker"] == "NARRATOR"]),
-                            f"{way}_certain": float(not any(part.cast.ambiguous for part in parts) and -1 not in whose(turns, parts)[:-1])}  # fmt: skip
+                figures |= {f"{way}_lips_move": np.mean([row["moves"] for row in on]), f"{way}_others_alone": np.mean([row["alone"] for row in on]),
+                            f"{way}_off_screen_alone": np.mean([row["alone"] for row in found if row["speaker"] == "NARRATOR"]),
+                            f"{way}_certain": float(not any(part.cast.ambiguous for part in parts))}  # fmt: skip
+                table += [[way, *part.speakers, part.cast.ambiguous] for part in parts if part.cast.ambiguous]
     rows.add({f"speakers_{name}": ("share", [float(value)]) for name, value in figures.items()})
-    columns = ["by", "speaker", "at", "left before", "right before", "left", "right", "speaker moves", "others left"]
+    columns = ["by", "speaker", "at", "left driven", "right driven", "left changed", "right changed", "speaker moves", "others alone"]
     return {"figures": {name: round(float(value), 3) for name, value in figures.items()}, "tables": [{"title": "", "columns": columns, "rows": table}]}
 
 
