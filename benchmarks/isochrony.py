@@ -87,26 +87,22 @@ def run() -> dict[str, Any]:
     """Every cue, as figures and a table of the languages."""
     took = {locale: lengths(texts, locale) for locale, texts in LINES.items()}
     found: dict[str, tuple[tuple[CueFit, ...], tuple[Foreseen, ...]]] = {}
-    locales = list(LINES)
+    locales, kept = list(LINES), list[bool]()
     for seed, locale in enumerate(locales):
         cues = script(locale, took[locales[seed - 1]], seed)
         seconds = cues[-1].end + 0.5
         _, fits = fitted(synthesise(cues, locale), seconds, "fit")
         found[locale] = fits, foreseen(cues, seconds, locale)
-        lines = zip(fits, [*cues[1:], Cue(seconds, 0, "")], strict=True)
-        bad = [fit for fit, after in lines if not _kept(fit, max(fit.end, after.start - GAP))]
-        if bad:
-            raise RuntimeError(f"{locale}: {bad[0].words} is neither within its bounds nor reported")
+        kept += [_kept(fit, max(fit.end, after.start - GAP)) for fit, after in zip(fits, [*cues[1:], Cue(seconds, 0, "")], strict=True)]
     every = [fit for fits, _ in found.values() for fit in fits]
     error = [abs(ahead.natural - fit.natural) / fit.natural for fits, several in found.values() for fit, ahead in zip(fits, several, strict=True)]
     agreed = [(ahead.excess > 0) == (fit.excess > TOLD) for fits, several in found.values() for fit, ahead in zip(fits, several, strict=True)]
     figures: dict[str, float] = {
-        "cues": len(every), "inside_or_reported": 1.0, "inside": sum(fit.excess <= TOLD and not fit.lost for fit in every), "to_rewrite": sum(fit.excess > TOLD for fit in every),
+        "cues": len(every), "inside_or_reported": sum(kept) / len(kept), "inside": sum(fit.excess <= TOLD and not fit.lost for fit in every), "to_rewrite": sum(fit.excess > TOLD for fit in every),
         "fastest": max(fit.rate for fit in every), "slowest": min(fit.rate for fit in every), "hurried": sum(fit.rate > 1.001 for fit in every),
         "borrowing": sum(fit.borrowed > TOLD for fit in every), "earliest_seconds": max(fit.early for fit in every), "foreseen_error_median": float(np.median(error)),
         "foreseen_error_p90": float(np.percentile(error, 90)), "rewrites_foreseen": float(np.mean(agreed)),
     }  # fmt: skip
-    assert figures["fastest"] <= FASTEST + 1e-9 and figures["slowest"] >= SLOWEST
     rows.add({f"isochrony_{name}": ("share", [figures[name]]) for name in ("inside_or_reported", "foreseen_error_median", "rewrites_foreseen")} | {"isochrony_fastest": ("ratio", [figures["fastest"]])})
     table = [[locale, str(len(fits)), f"{max(f.rate for f in fits):.2f}", str(sum(f.rate > 1.001 for f in fits)), f"{sum(f.borrowed for f in fits):.1f} s",
               str(sum(f.excess > TOLD for f in fits)), str(sum(f.syllables for f in fits if f.excess > TOLD))] for locale, (fits, _) in found.items()]  # fmt: skip

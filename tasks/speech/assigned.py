@@ -23,7 +23,10 @@ def voices_for(cues: Sequence[Cue], voice: str, voices: Mapping[str, str]) -> tu
 
 def check_faces(cues: Sequence[Cue], faces: Mapping[str, object]) -> None:
     """Raise ManifestError where the manifest tells the face of somebody who says nothing: a name that is misspelt, as a rule."""
-    speakers = {name_key(cue.speaker): cue.speaker for cue in cues if cue.speaker}
+    speakers: dict[str, str] = {}
+    for cue in cues:
+        if cue.speaker:
+            speakers.setdefault(name_key(cue.speaker), cue.speaker)
     strange = [name for name in faces if name_key(name) not in speakers]
     if not strange:
         return
