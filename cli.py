@@ -432,6 +432,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="For --all: folder of the contact sheets.")] = Path("evaluation"),
     ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory and coherence: train it anew without the parts that make it what it is; takes long.")] = False,
     cache: Annotated[Path | None, typer.Option(help="For --ablation: clips that were prepared before, the folder `clips` of a training run.", exists=True, file_okay=False)] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="For locales: render a portrait take of each and gate it; takes a while.")] = False,
     slots: Annotated[Path | None, typer.Option(help="For lipmemory: draw what phones address which slots, and the lips that they hold, into this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -452,9 +453,9 @@ def evaluate(
 
             tree = measure_gate(corpus_at(grid), clips=clips, climb=True)
         elif engine == "locales":
-            from benchmarks.locales import run as measure_locales
+            from benchmarks import locales
 
-            tree = measure_locales()
+            tree = locales.gated() if gate else locales.run()
         elif engine == "syncnet":
             from models.syncnet.evaluate import evaluate as measure_scorer
 

@@ -70,9 +70,9 @@ def fit() -> dict[str, Any]:
     ends, consonant, vowel, rest = nnls(np.array(table), np.array(took))[0]
     known: dict[str, Any] = {"ends": round(float(ends), 4), "consonant": round(float(consonant), 4), "vowel": round(float(vowel), 4), "rest": round(float(rest), 4), "factors": {}}
     plain = [known["ends"], known["consonant"], known["vowel"], known["rest"]]
-    for locale, (several, seconds) in measured.items():
+    for locale, (several, spoken) in measured.items():
         expected = np.array([np.dot(plain, [1.0, one.consonants, one.vowels, one.rests]) for one in several])
-        known["factors"][locale] = round(float(np.dot(expected, seconds) / np.dot(expected, expected)), 3)
+        known["factors"][locale] = round(float(np.dot(expected, spoken) / np.dot(expected, expected)), 3)
     for language, group in itertools.groupby(sorted(known["factors"]), key=lambda name: name.split("-")[0]):
         known["factors"][language] = round(float(np.mean([known["factors"][name] for name in list(group)])), 3)
     return known

@@ -225,6 +225,7 @@ function cueList() {
     Object.assign(button.dataset, { at: cue.start, end: cue.end });
     time.className = "number";
     time.textContent = `${told(cue.start)}–${told(cue.end)}`;
+    words.dir = "auto";
     words.textContent = (cue.speaker ? `${cue.speaker}: ` : "") + cue.text;
     button.append(time, words);
     line.append(button);
@@ -232,7 +233,7 @@ function cueList() {
   }));
   document.getElementById("edit-cues")?.replaceChildren(document.querySelector("#edit-cues legend"), ...data.cues.map((cue, n) => {
     const label = document.createElement("label"), field = document.createElement("textarea");
-    Object.assign(field, { name: `cue-${n}`, value: cue.text, rows: 1, maxLength: 2000 });
+    Object.assign(field, { name: `cue-${n}`, value: cue.text, rows: 1, maxLength: 2000, dir: "auto" });
     label.append(`${n + 1} · ${told(cue.start)}`, field);
     return label;
   }));
