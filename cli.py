@@ -31,6 +31,7 @@ from console import (
     summary,
     tell_outcome,
     tell_pending,
+    tell_rewrites,
     tell_tracks,
     tree_lines,
 )
@@ -157,20 +158,23 @@ def _run(path: str | Path, output: str, name: str, pool: str, retry: bool, voice
 def plan(
     manifest: ManifestFile,
     output: Annotated[str, typer.Option(help="Plan for this output instead of the manifest's.")] = "",
+    rewrites: Annotated[Path | None, typer.Option(help="Write a sheet of the cues that do not go into their slots, for each job, into this folder.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Show what a manifest would make, what exists, what cannot work, and how long it would take."""
+    """Show what a manifest would make, what exists, what cannot work, which cues are too long, and how long it would take."""
     from tasks.manifest import load_manifest
 
     voice = Voice(as_json)
     found = load_manifest(manifest, output=output)
     settings = _settings()
     from db.session import open_database
+    from tasks import rewrites as rewriting
     from tasks.plan import plan as look
 
     with Bars(voice).shown() as bars:
         bars.phase("looking at the inputs")
         made = look(found, open_database(settings), settings, bars.looked)
+        long = _too_long(made, rewrites is not None)
     counts = {state: len(made.of(state)) for state in ("made", "exists", "invalid")}
     costs = cli_catalogue.costs(made, settings)
     rows: list[dict[str, Any]] = [
@@ -180,7 +184,7 @@ def plan(
         }
         for job in made.jobs
     ]  # fmt: skip
-    voice.result({"batch": found.batch, "output": made.output, "counts": counts, "work_seconds": round(made.estimate, 1), "jobs": rows})
+    voice.result({"batch": found.batch, "output": made.output, "counts": counts, "work_seconds": round(made.estimate, 1), "jobs": rows, "rewrites": rewriting.tree(long)})
     words = {"made": "would be made", "exists": "exists", "invalid": "cannot be made"}
     cells = [[f"{r['title']}/{r['locale']}", words[r["state"]], f"{r['video_seconds']:.1f} s", r["error"]["message"] if r["error"] else r["url"] or ""] for r in rows]
     voice.table("", ["job", "", "video", ""], cells)
@@ -188,9 +192,17 @@ def plan(
         voice.plain(f"{name}: {told['cues']} cue(s) of job {told['job']} changed, {told['windows']} of {told['of']} windows to render, about {clock(told['seconds'])}")
     for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith("consent.")):
         voice.plain(f"next: {step}")
+    tell_rewrites(rewriting.tree(long), rewriting.write(long, rewrites) if rewrites else [], voice)
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
     voice.plain(f"next: dubwright run {manifest}" if not counts["invalid"] else "next: mend the jobs that cannot be made, or run the others as they are")
     return EXIT_JOBS if counts["invalid"] else 0
+
+
+def _too_long(made: Any, asked: bool) -> Any:
+    from tasks import rewrites
+
+    jobs = rewrites.looked_at(made)
+    return list(rewrites.expected(jobs)) if asked or len(jobs) <= rewrites.MOST else []
 
 
 @app.command()
@@ -412,6 +424,7 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="For --all: folder of the contact sheets.")] = Path("evaluation"),
     ablation: Annotated[bool, typer.Option("--ablation", help="For lipmemory and coherence: train it anew without the parts that make it what it is; takes long.")] = False,
     cache: Annotated[Path | None, typer.Option(help="For --ablation: clips that were prepared before, the folder `clips` of a training run.", exists=True, file_okay=False)] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="For locales: render a portrait take of each and gate it; takes a while.")] = False,
     slots: Annotated[Path | None, typer.Option(help="For lipmemory: draw what phones address which slots, and the lips that they hold, into this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -432,9 +445,9 @@ def evaluate(
 
             tree = measure_gate(corpus_at(grid), clips=clips, climb=True)
         elif engine == "locales":
-            from benchmarks.locales import run as measure_locales
+            from benchmarks import locales
 
-            tree = measure_locales()
+            tree = locales.gated() if gate else locales.run()
         elif engine == "syncnet":
             from models.syncnet.evaluate import evaluate as measure_scorer
 

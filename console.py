@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -253,3 +254,15 @@ def tell_tracks(tracks: list[dict[str, Any]], published: dict[str, Any] | None, 
     else:
         voice.plain("no face is seen long enough to be followed")
     _tell_published(tracks, published, voice)
+
+
+def tell_rewrites(found: dict[str, list[dict[str, Any]]], written: Sequence[Path], voice: Voice) -> None:
+    """Cues that a plan expects to be too long even at the fastest rate, a few of each job."""
+    for name, cues in found.items():
+        voice.plain(f"\n{name}: {len(cues)} cue(s) too long even at 1.20 times the pace, {sum(cue['syllables'] for cue in cues)} syllables to lose")
+        for cue in cues[:5]:
+            voice.plain(f"  cue {cue['cue']} at {cue['start']:.2f} s: {cue['excess']:.2f} s, about {cue['syllables']} syllable(s): {cue['text'][:60]}")
+        if len(cues) > 5:
+            voice.plain(f"  and {len(cues) - 5} more")
+    if found:
+        voice.plain("\n".join(f"sheet: {path}" for path in written) or "next: --rewrites FOLDER writes sheets of these cues for translators")

@@ -123,15 +123,20 @@ def _misplaced(manifest: Manifest, places: Places) -> Iterator[dict[str, str]]:
                 yield {"row": f"job {number} ({row.title[:40]})", "field": role, "problem": known[place], "fix": fix}
 
 
+def _within(face: Any, base: str) -> Any:
+    return {**face, "picture": within(base, face["picture"])} if isinstance(face, dict) and face.get("picture") else face
+
+
 def _with_full_names(tree: dict[str, Any], base: str) -> dict[str, Any]:
     def full(fields: Any) -> Any:
         named: dict[str, Any] = {role: within(base, fields[role]) for role in ("portrait", "video", "script", "audio") if fields.get(role)}
         words = fields.get("transcript") or ""
         if words.lower().endswith(WORDS):
             named["transcript"] = within(base, words)
-        face = fields.get("face")
-        if isinstance(face, dict) and face.get("picture"):
-            named["face"] = {**face, "picture": within(base, face["picture"])}
+        if fields.get("face"):
+            named["face"] = _within(fields["face"], base)
+        if isinstance(fields.get("faces"), dict):
+            named["faces"] = {name: _within(own, base) for name, own in fields["faces"].items()}
         return {**fields, **named}
 
     return {**tree, "output": within(base, tree["output"]), "defaults": full(tree.get("defaults") or {}), "jobs": [full(job) for job in tree["jobs"]]}

@@ -4,7 +4,7 @@ What a voice says is held against the phone table: a symbol that the table does 
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,36 @@ def run() -> dict[str, Any]:
     return {"figures": figures, "coverage": [vars(one) for one in found], "tables": [{"title": "", "columns": list(HEADERS), "rows": rows}]}
 
 
+def gated(locales: Sequence[str] = tuple(SENTENCES)) -> dict[str, Any]:
+    """One portrait take of each locale's sentence, scored and gated by the shipped thresholds, without a ladder's further takes; what does
+    not pass says why. Consent, marks and delivery are not part of it.
+    """
+    from benchmarks import pipeline
+    from tasks.gate import decide, load_thresholds
+    from tasks.gating.source import Source
+    from tasks.score import score_video
+    from tasks.scripts import from_text
+    from tasks.speech import synthesise
+
+    face, thresholds, rows = pipeline.portrait(), load_thresholds(), list[list[str]]()
+    with pipeline.scratch() as folder:
+        for locale in locales:
+            track = synthesise(from_text(SENTENCES[locale]), locale)
+            film = pipeline.film(track, face, folder)
+            score = score_video(film, Source.still(face))
+            verdict = decide(score, thresholds)
+            rows.append([locale, verdict.verdict, f"{track.speech.seconds:.1f} s", f"{score.offset:+d}", f"{score.confidence:.3f}", "; ".join(verdict.reasons) if verdict.verdict != "pass" else ""])
+    figures = {"locales": len(rows), "pass": sum(row[1] == "pass" for row in rows), "told_why": sum(row[1] != "pass" and bool(row[5]) for row in rows)}
+    return {"figures": figures, "tables": [{"title": "", "columns": ["locale", "verdict", "video", "offset", "confidence", "why"], "rows": rows}]}
+
+
 def main() -> None:
-    """Print the table, or with --docs write the page."""
+    """Print the table, with --docs write the page, with --gate [LOCALE ...] render and gate a take of each."""
+    if "--gate" in sys.argv:
+        for row in (made := gated(sys.argv[sys.argv.index("--gate") + 1 :] or tuple(SENTENCES)))["tables"][0]["rows"]:
+            sys.stdout.write("  ".join(cell.ljust(8) for cell in row) + "\n")
+        sys.stdout.write(f"{made['figures']}\n")
+        return
     found = [coverage(locale) for locale in SENTENCES]
     if "--docs" in sys.argv:
         PAGE.write_text(page(found))

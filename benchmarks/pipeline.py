@@ -39,6 +39,21 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
+def film(track: SpeechTrack, face: Portrait, folder: Path) -> Path:
+    """A portrait's take without its score."""
+    import torch
+
+    settings = get_settings()
+    torch.set_num_threads(settings.threads)
+    engine, sound, path = AvctEngine.load(), folder / "sound.wav", folder / "film.mp4"
+    track.write(sound)
+    height, width = face.picture.shape[:2]
+    with VideoWriter(path, width, height, Fraction(FRAME_RATE), sound, threads=settings.threads) as out:
+        for frame in engine.render(face, engine.motion(face, track.speech, seed=1)):
+            out.write(frame)
+    return path
+
+
 def make(track: SpeechTrack, face: Portrait, folder: Path, watch: Stopwatch) -> float:
     """One take from speech to score; returns seconds of video."""
     import torch

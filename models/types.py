@@ -25,12 +25,13 @@ class Phone:
 
 @dataclass(frozen=True)
 class Cue:
-    """A timed line of a script, in seconds; `end` is where the speech ends once it is known."""
+    """A timed line of a script, in seconds; `end` is where the speech ends once it is known. off: whoever says it is not seen."""
 
     start: float
     end: float
     text: str
     speaker: str = ""
+    off: bool = False
 
 
 @dataclass(frozen=True)

@@ -241,6 +241,11 @@ def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
         faults.append(_fault(row, "engine", "avct moves a portrait; it cannot dub a video", "use auto, lipmemory or coherence"))
     if fields.get("face") and not fields.get("video"):
         faults.append(_fault(row, "face", "which face speaks is asked of videos alone", "remove it, or give a video"))
+    if fields.get("faces") and (not fields.get("video") or fields.get("face")):
+        problem = "one face is named, and faces by speaker" if fields.get("video") else "whose face says what is asked of videos alone"
+        faults.append(_fault(row, "faces", problem, "keep one of face and faces" if fields.get("video") else "remove it, or give a video"))
+    if fields.get("faces") and fields.get("audio") and not fields.get("transcript"):
+        faults.append(_fault(row, "faces", "a recording does not say who speaks when", "give its transcript as a timed script that names the speakers"))
     sources = [name for name in ("text", "script", "audio") if fields.get(name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing to say"

@@ -27,9 +27,9 @@ from tasks import licences
 from tasks.engines import LIPS
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
-from tasks.rows import Timecode
+from tasks.rows import Face, Timecode
 from tasks.scripts import SUFFIXES, Reading, from_text, open_cues
-from tasks.speech.assigned import voices_for
+from tasks.speech.assigned import check_faces, voices_for
 from tasks.speech.lexicon import check, read_lexicon
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
@@ -169,7 +169,7 @@ class _Inputs:
         there = self.found[place]
         if isinstance(there, DubwrightError):
             return Looked()
-        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[role](there.path))
+        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[role.partition(".")[0]](there.path))
 
 
 def _tried(call: Callable[[], Any]) -> Any:
@@ -231,9 +231,16 @@ def places_of(row: JobRow) -> dict[str, str]:
     found = {role: getattr(row, role) for role in ROLES if role != "face" and getattr(row, role)}
     if row.face and row.face.picture:
         found["face"] = row.face.picture
+    found |= {role: face.picture for role, (_, face) in pictured(row).items()}
     if not found.get("transcript", "").lower().endswith(WORDS):
         found.pop("transcript", None)
     return found
+
+
+def pictured(row: JobRow) -> dict[str, tuple[str, Face]]:
+    """Speakers whose face is told by a picture, by the picture's role: `face.1`, `face.2` and so on."""
+    told = [(name, face) for name, face in sorted(row.faces.items()) if isinstance(face, Face) and face.picture]
+    return {f"face.{number}": one for number, one in enumerate(told, 1)}
 
 
 def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
@@ -250,7 +257,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
             error = error or _of_role(problem, role, place)
         else:
             seconds = problem.seconds if role == "video" or (role in ("script", "audio") and not row.video) else seconds
-            error = error or (_voiced(row, problem.cues) if role == "script" else _sayable(row, inputs[role]) if role == "lexicon" else None)
+            error = error or (_voiced(row, problem.cues, role) if role in SCRIPTS else _sayable(row, inputs[role]) if role == "lexicon" else None)
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
@@ -278,7 +285,9 @@ def _speakable(row: JobRow) -> DubwrightError | None:
 
     try:
         if row.text:
-            voices_for(from_text(row.text, reading_for(row, "script") or Reading()), row.voice, row.voices)
+            cues = from_text(row.text, reading_for(row, "script") or Reading())
+            check_faces(cues, row.faces)
+            voices_for(cues, row.voice, row.voices)
         if not row.audio or row.transcript:
             for voice in {row.voice: None, **dict.fromkeys(row.voices.values())}:
                 voice_for(row.locale, voice)
@@ -287,10 +296,12 @@ def _speakable(row: JobRow) -> DubwrightError | None:
     return None
 
 
-def _voiced(row: JobRow, cues: tuple[Cue, ...]) -> DubwrightError | None:
-    """What is wrong where a speaker of the script has no voice."""
+def _voiced(row: JobRow, cues: tuple[Cue, ...], role: str) -> DubwrightError | None:
+    """What is wrong where a speaker of the script has no voice, or a face is told of somebody who says nothing."""
     try:
-        voices_for(cues, row.voice, row.voices)
+        check_faces(cues, row.faces)
+        if role == "script":
+            voices_for(cues, row.voice, row.voices)
     except DubwrightError as error:
         return error
     return None
@@ -318,8 +329,15 @@ def asked_of(row: JobRow) -> dict[str, Any]:
 
 def dubbing_of(row: JobRow) -> dict[str, Any]:
     """What a job asks of the dubbing of its video."""
-    face = row.face.model_dump(mode="json", exclude={"picture"}) if row.face else None
-    return {"length": row.length, "original_sound": row.original_sound, "quiet_shots": row.quiet_shots, "face": face}
+    asked = {"length": row.length, "original_sound": row.original_sound, "quiet_shots": row.quiet_shots, "face": _told_of(row.face) if row.face else None}
+    roles = {name: role for role, (name, _) in pictured(row).items()}
+    faces = {name: face if isinstance(face, str) else _told_of(face) | ({"picture": roles[name]} if name in roles else {}) for name, face in row.faces.items()}
+    return asked | ({"faces": faces} if faces else {}) | ({"listeners": row.listeners} if row.listeners != "source" else {})
+
+
+def _told_of(face: Face) -> dict[str, Any]:
+    """A face as a job's name has it, without what it does not say."""
+    return face.model_dump(mode="json", exclude={"picture"} if face.tracks else {"picture", "tracks"})
 
 
 def _installed(row: JobRow) -> DubwrightError | None:

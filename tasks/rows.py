@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from fractions import Fraction
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -41,19 +41,20 @@ class Box(BaseModel):
 
 
 class Face(BaseModel):
-    """Which face speaks: a point that lies in it at a time, boxes around it at times, or a picture of the person."""
+    """Which face speaks: a point that lies in it at a time, boxes around it at times, tracks by their numbers, or a picture of the person."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     point: tuple[Share, Share] | None = None
     at: float = Field(0.0, ge=0)
     boxes: tuple[Box, ...] = ()
+    tracks: tuple[Annotated[int, Field(ge=0)], ...] = ()
     picture: Annotated[str, BeforeValidator(lambda value: place(value) if isinstance(value, str) else value)] = ""
 
     @model_validator(mode="after")
     def _one(self) -> "Face":
-        if (self.point is not None) + bool(self.boxes) + bool(self.picture) != 1:
-            raise PydanticCustomError("face", "a face is told in one way|give one of point, boxes and picture")
+        if (self.point is not None) + bool(self.boxes) + bool(self.tracks) + bool(self.picture) != 1:
+            raise PydanticCustomError("face", "a face is told in one way|give one of point, boxes, tracks and picture")
         return self
 
 
@@ -105,6 +106,15 @@ class Timecode(BaseModel):
         return self
 
 
+def faces_from(value: object) -> object:
+    """Faces by speaker; in a table as JSON. `off` alone is no word to YAML, but a no."""
+    try:
+        value = json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise PydanticCustomError("faces", "it is not JSON|write {example}", {"example": '{"ANNA": {"point": [0.3, 0.4], "at": 12.5}, "BEN": "off"}'}) from error
+    return {str(name): "off" if face is False else face for name, face in value.items()} if isinstance(value, dict) else value
+
+
 def voices_from(value: object) -> object:
     """Voices by speaker; in a table as JSON, or as `ANNA=espeak:es+f3; BEN=espeak:es`."""
     if not isinstance(value, str):
@@ -135,6 +145,7 @@ class Defaults(BaseModel):
     video: str = Field("", description="Video that is dubbed: the speaker gets new lips, everything else stays.")
     length: Literal["fit", "hold", "cut"] = Field("fit", description="What gives way where speech and video are not equally long.")
     original_sound: Literal["replace", "keep"] = Field("replace", description="`keep`: the video's own first sound track stays, as the last one.")
+    listeners: Literal["source", "still"] = Field("source", description="Lips of the script's speakers while others speak: as in the video, or `still`, redrawn closed.")
     quiet_shots: Literal["redraw", "copy"] = Field("redraw", description="`copy`: shots in which nothing is said stay as they are, unencoded where that can be.")
     voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`, for every speaker without one of their own; by default the locale's.")
     voices: dict[str, str] = Field(default_factory=dict, description="Voices by the script's speakers, as `{ANNA: espeak:es+f3, BEN: espeak:es}`.")
@@ -230,6 +241,24 @@ class JobRow(Defaults):
     audio: str = Field("", description="A recording that is lip-synced as it is.")
     transcript: str = Field("", description="What the recording says: the words, or a file that ends as scripts do, as .txt or .vtt.")
     face: Face | None = Field(None, description="Which face of a video speaks, where the sound does not tell: a point, boxes or a picture.")
+
+    faces: dict[str, Face | Literal["off", "sound"]] = Field(
+        default_factory=dict, description="Which face of a video each speaker of the script is: as `face`, `off` for who is never seen, `sound` to find them by the original's sound."
+    )
+
+    @field_validator("faces", mode="before")
+    @classmethod
+    def _faces(cls, value: object) -> object:
+        return faces_from(value)
+
+    @field_validator("faces")
+    @classmethod
+    def _named_once(cls, value: dict[str, Any]) -> dict[str, Any]:
+        from tasks.scripts.lines import name_key
+
+        if len({name_key(name) for name in value}) < len(value):
+            raise PydanticCustomError("faces", "a speaker is named twice|names are one whatever their capitals; keep one of them", {})
+        return value
 
     @field_validator("face", mode="before")
     @classmethod

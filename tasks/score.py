@@ -6,7 +6,7 @@ Streams: beside the sound, memory holds embeddings, half a kilobyte a frame of a
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ from tasks.speech.activity import voice_activity
 SIDE = 400  # pixels of the longer side that landmarks are looked for at
 REACH = 6  # frames on each side that a mouth square is averaged over
 LEAST_LOUD = 0.003  # peak of a sound that counts as silence
+BESIDE = 0.2  # seconds about a speaker's turn that count as theirs
 LEAST_SPEECH = 0.3  # seconds of voice that can be scored
 
 Item = TypeVar("Item")
@@ -147,7 +148,14 @@ class Mouths:
         self.here: Place | None = None
 
     def add(self, grey: np.ndarray, square: Place | None) -> Iterator[np.ndarray]:
-        """The next frame uint8 [H, W] with its mouth's centre and side, None where there is no face; mouths that are ready."""
+        """The next frame uint8 [H, W] with its mouth's centre and side, None where there is no face; mouths that are ready.
+
+        Where the mouth is all at once elsewhere, after a cut or since another speaks, no square is averaged over both places.
+        """
+        if square is not None and self.here is not None and np.hypot(square[0] - self.here[0], square[1] - self.here[1]) > self.here[2]:
+            yield from self.rest()
+            self.squares.clear()
+            self.here = None
         self.waiting.append(grey)
         if square is not None and self.here is None:  # the first face: what came before it takes its place
             self.squares.clear()
@@ -193,28 +201,42 @@ def score_tracks(path: Path, tracks: TrackFile | None = None) -> dict[int, SyncS
     `extra["start"]` says where that is, in seconds after the video's first. Raises MediaError when the video cannot be read,
     ValueError where it has not as many pictures as the track file.
     """
+    return score_turns(path, tracks, {"": None})[""]
+
+
+def score_turns(path: Path, tracks: TrackFile | None, turns: Mapping[str, Sequence[tuple[float, float]] | None]) -> dict[str, dict[int, SyncScore]]:
+    """`score_tracks` by who speaks: each track against the sound of each speaker's turns alone, (start, end) seconds; None is all of it."""
     if tracks is None:
         with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
             follow_faces(pictures(path), Path(folder) / "faces.tracks")
             with TrackFile(Path(folder) / "faces.tracks") as found:
-                return score_tracks(path, found)
+                return score_turns(path, found, turns)
     wave = heard_in(path)
-    if isinstance(wave, SyncScore):
-        return {track.number: wave for track in tracks.tracks}
-    voice = voice_in(wave)
-    if isinstance(voice, str):
-        return {track.number: unscorable(voice, SyncScorer.load().version) for track in tracks.tracks}
-    return _scored(path, tracks, wave, voice)
+    voice = wave if isinstance(wave, SyncScore) else voice_in(wave)
+    if isinstance(wave, SyncScore) or not isinstance(voice, np.ndarray):
+        none = voice if isinstance(voice, SyncScore) else unscorable(str(voice), SyncScorer.load().version)
+        return {name: {track.number: none for track in tracks.tracks} for name in turns}
+    masks = {name: None if slots is None else _within(slots, len(voice)) for name, slots in turns.items()}
+    scores = _scored(path, tracks, wave, voice, masks)
+    return {name: {number: row[name] for number, row in scores.items()} for name in turns}
 
 
-def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray) -> dict[int, SyncScore]:
+def _within(slots: Sequence[tuple[float, float]], rows: int) -> np.ndarray:
+    """Which of `rows` at 100 Hz lie in slots or a little about them, bool [rows]."""
+    found = np.zeros(rows, bool)
+    for start, end in slots:
+        found[max(0, round((start - BESIDE) * ROW_RATE)) : max(0, round((end + BESIDE) * ROW_RATE))] = True
+    return found
+
+
+def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray, masks: Mapping[str, np.ndarray | None]) -> dict[int, dict[str, SyncScore]]:
     ends = {track.number: track.last for track in tracks.tracks}
     lanes: dict[int, _Lane] = {}
-    scores: dict[int, SyncScore] = {}
+    scores: dict[int, dict[str, SyncScore]] = {}
     rows = zip(pictures(path), tracks.faces(), strict=True)
     for tick, (picture, faces) in enumerate(tidied(on_clock((picture.time, (picture, faces)) for picture, faces in rows))):
         for track in [track for track in lanes if picture.number >= ends[track]]:
-            scores[track] = lanes.pop(track).score(wave, voice)
+            scores[track] = lanes.pop(track).score(wave, voice, masks)
         here = {face.track: face for face in faces}
         lanes |= {track: _Lane(tick) for track in here if track not in lanes}
         if lanes:
@@ -222,9 +244,9 @@ def _scored(path: Path, tracks: TrackFile, wave: Wave, voice: np.ndarray) -> dic
             grey = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY)
             for track, lane in lanes.items():
                 lane.add(shown, grey, here.get(track))
-    scores |= {track: lane.score(wave, voice) for track, lane in lanes.items()}
+    scores |= {track: lane.score(wave, voice, masks) for track, lane in lanes.items()}
     missed = {track.number for track in tracks.tracks} - set(scores)
-    scores |= {track: unscorable("shorter than a second", SyncScorer.load().version) for track in missed}
+    scores |= {track: dict.fromkeys(masks, unscorable("shorter than a second", SyncScorer.load().version)) for track in missed}
     return dict(sorted(scores.items()))
 
 
@@ -249,8 +271,8 @@ class _Lane:
             self.seen.append(self.scorer.see(self.held))
             self.held = self.held[1 - FRAMES :]
 
-    def score(self, wave: Wave, voice: np.ndarray) -> SyncScore:
-        """The track's score against the sound that begins with the video's first picture."""
+    def score(self, wave: Wave, voice: np.ndarray, masks: Mapping[str, np.ndarray | None]) -> dict[str, SyncScore]:
+        """The track's score against the sound that begins with the video's first picture: of all of it, or of each mask's rows alone."""
         for mouth in self.mouths.rest():
             self._keep([mouth])
         video = np.concatenate([*self.seen, self.scorer.see(self.held)])
@@ -258,12 +280,16 @@ class _Lane:
         seen = np.frombuffer(self.present, np.uint8) > 0
         if count < SHORTEST or not seen.any():
             why = "shorter than a second" if count < SHORTEST else "no face that can be redrawn is seen"
-            return unscorable(why, self.scorer.version)
+            return dict.fromkeys(masks, unscorable(why, self.scorer.version))
         first, last = (at * SAMPLE_RATE // FRAME_RATE for at in (self.start, self.start + count))
         spoken = spoken_frames(voice[self.start * rows :], count)
-        score = self.scorer.score_embeddings(video, wave[first:last], present=seen, spoken=spoken)
-        score.extra["start"] = self.start / FRAME_RATE
-        return with_features(score, self.watcher, wave[first:last], spoken)
+        found = {}
+        for name, mask in masks.items():
+            present = seen if mask is None else seen & spoken_frames(mask[self.start * rows :], count)
+            score = self.scorer.score_embeddings(video, wave[first:last], present=present, spoken=spoken)
+            score.extra["start"] = self.start / FRAME_RATE
+            found[name] = with_features(score, self.watcher, wave[first:last], spoken) if mask is None else score
+        return found
 
 
 def on_clock(timed: Iterable[tuple[Fraction, Item]]) -> Iterator[Item]:

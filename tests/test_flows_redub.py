@@ -20,6 +20,7 @@ from redub_cases import COUNT, WIDTH, scene, without
 from tasks.dubbing.redub import Redrawn
 from tasks.dubbing.references import References, find_references
 from tasks.dubbing.spans import plan_spans, strengths
+from tasks.dubbing.speakers import Lane
 from tasks.dubbing.tracks import TrackFile, follow
 from tasks.manifest import load_manifest
 from tasks.scripts import from_text
@@ -159,7 +160,7 @@ def redrawn(path: Path, folder: Path, tracks: TrackFile, spans: list[Any]) -> li
     speech = synthesise(from_text(TEXT), "en-US").speech
     find_references(path, tracks, spans, folder / "references.npz", 2)
     with References(folder / "references.npz", 0) as references:
-        return list(Redrawn(LipMemoryEngine.load(), tracks, spans, references, speech, 1.4).of(pictures(path), 2))
+        return list(Redrawn(LipMemoryEngine.load(), tracks, [Lane(spans)], references, speech, 1.4).of(pictures(path), 2))
 
 
 def test_nothing_changes_outside_the_redrawn_face(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from infra.video import pictures
 from models.syncnet.scorer import unscorable
 from models.types import SyncScore
 from tasks.dubbing.cast import Cast, Wish, by_sound, choose
+from tasks.dubbing.speakers import Turn, parts_of
 from tasks.dubbing.tracks import Track, TrackFile, follow
 from tasks.score import score_tracks
 
@@ -126,6 +127,19 @@ def test_the_one_who_speaks_is_chosen(shared_data: Path, tmp_path: Path, left: s
         assert len(found.tracks) == 1 and not found.ambiguous and "agree with the sound" in found.how
         assert lies_left(found, tracks, width) == {speaks == 0}
         assert max(found.scores.values()) == found.scores[tracks.track(min(found.tracks)).identity]
+
+
+def test_each_speaker_is_found_by_their_own_cues(shared_data: Path, tmp_path: Path) -> None:
+    """Both people move their lips all the time; the sound is first one's, then the other's."""
+    clips = clip(shared_data, "s4"), clip(shared_data, "s20")
+    pairs = [np.hstack(pair) for pair in zip(*(list(iter_frames(one))[:75] for one in clips), strict=True)]
+    waves = [np.pad(read_audio(one), (0, 48_000))[:48_000] for one in clips]
+    path = video(tmp_path / "turns.mp4", pairs * 2, np.concatenate(waves))
+    turns = tuple(Turn(name, False, at, at + 3, at, at + 3) for name, at in (("Anna", 0.0), ("Ben", 3.0)))
+    with tracks_of(path) as tracks:
+        parts = parts_of(tracks, path, turns, {})
+        assert {part.speakers: lies_left(part.cast, tracks, probe(path).width) for part in parts} == {("Anna",): {True}, ("Ben",): {False}}
+    assert not any(part.cast.ambiguous for part in parts)
 
 
 def test_a_stranger_s_sound_is_ambiguous_and_says_so(shared_data: Path, tmp_path: Path) -> None:

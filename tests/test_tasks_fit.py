@@ -15,6 +15,7 @@ from models.types import SAMPLE_RATE, Cue, Phone, Speech
 from tasks.scripts import from_text
 from tasks.speech import SpeechTrack, espeak, from_recording, synthesise
 from tasks.speech.fit import FASTEST, GAP, MODES, SLOWEST, CueFit, fitted
+from tasks.speech.slots import EARLY, LATE
 from tasks.speech.stretch import FOUND_PAUSE, Span, faded, quiet_rows, rested, spans_of, stretched
 from tasks.values import load_speech, save_speech
 
@@ -67,7 +68,7 @@ def _law(track: SpeechTrack, made: SpeechTrack, fits: tuple[CueFit, ...], second
     heard = [f for f in fits if f.ends > f.begins]
     assert [(c.start, c.end, c.text) for c in made.speech.cues] == [(f.begins, f.ends, f.text) for f in heard]
     assert all(a.ends <= b.begins + 1e-9 for a, b in itertools.pairwise(heard))
-    assert all(f.begins >= f.start - 1e-4 for f in heard) and heard[-1].ends <= len(made.sound) / made.rate + 1e-9
+    assert all(f.begins >= f.start - (EARLY if mode == "fit" else 0) - 1e-4 for f in heard) and heard[-1].ends <= len(made.sound) / made.rate + 1e-9
     phones = made.speech.phones
     assert all(a.end <= b.start + 1e-6 and a.start < a.end for a, b in itertools.pairwise(phones))
     assert all(any(c.start - 1e-6 <= p.start and p.end <= c.end + 1e-6 for c in made.speech.cues) for p in phones)
@@ -87,12 +88,12 @@ def test_cues_of_five_languages_are_fitted_within_the_bounds(scripts: dict[str, 
     assert len(fits) == 8 and {"stretched", "borrowed"} & {f.how for f in fits}
     for fit, after in zip(fits, [*track.wanted[1:], Cue(seconds, 0, "")], strict=True):
         deadline = max(fit.end, after.start - GAP)
-        if fit.rate < FASTEST:  # whoever is not played at the fastest is done in time, late or not
-            assert fit.ends <= deadline + 1e-3
-        if fit.natural <= deadline - fit.begins:  # and who has the time is left as spoken
+        if fit.rate < FASTEST - 1e-3:  # whoever is not played at the fastest is done in time, or a little later where that spares the voice
+            assert fit.ends <= deadline + LATE + 1e-3
+        if fit.natural <= deadline - max(fit.start, fit.begins):  # and who has the time is left as spoken
             assert fit.rate == 1.0 and fit.ends - fit.begins == pytest.approx(fit.natural, abs=1e-3)
         if fit.excess == 0 and fit.late == 0:
-            assert fit.ends <= deadline + 1e-3 and fit.lost == 0
+            assert fit.ends <= deadline + LATE + 1e-3 and fit.lost == 0
         assert (fit.how == "fits" and fit.late < 0.02) or any(fit.words == note for note in made.speech.notes)
     assert not [note for note in made.speech.notes if "the one before it runs over" in note]  # told of the unfitted speech
 
@@ -148,7 +149,7 @@ def test_excess_is_what_a_translator_has_to_take_out(scripts: dict[str, SpeechTr
     _, fits = fitted(replace(track, wanted=wanted), 160.0, "fit")
     fit = fits[3]
     assert fit.rate == FASTEST and fit.excess > 0.3 and fit.excess == pytest.approx(fit.ends - (62.0 - GAP), abs=1e-3)
-    assert fits[4].late == pytest.approx(fit.ends + 0.05 - 62.0, abs=1e-3) and fits[4].excess == 0  # who is pushed is not to blame
+    assert fits[4].late == pytest.approx(fit.ends + GAP - 62.0, abs=1e-3) and fits[4].excess == 0  # who is pushed is not to blame
     assert sum(f.excess > 0 for f in fits) == 1 and f"about {fit.syllables} syllables to lose" in fit.words
     vowels = sum(p.symbol in ("AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW") for p in track.speech.phones if cue.start <= p.start < cue.end)
     assert fit.syllables == pytest.approx(vowels * fit.excess / (cue.end - cue.start) * FASTEST, abs=1) and 1 < fit.syllables < vowels
@@ -179,7 +180,7 @@ def test_stretched_phones_lie_where_the_stretched_sound_is(scripts: dict[str, Sp
     track = scripts["fr-FR"]
     wanted = tuple(replace(c, start=s, end=e) for c, s, e in ((c, n.start * 0.87, n.end * 0.87) for c, n in zip(track.wanted, track.speech.cues, strict=True)))
     made, fits = fitted(replace(track, wanted=wanted), track.speech.cues[-1].end * 0.87 + 0.1, "fit")
-    assert max(f.rate for f in fits) > 1.1
+    assert max(f.rate for f in fits) > 1.05
     assert [p.symbol for p in made.speech.phones] == [p.symbol for p in track.speech.phones]
     then, now = _loudness(track.speech, 0.0), _loudness(made.speech, 0.0)
     assert np.corrcoef(then, now)[0, 1] > 0.95 > np.corrcoef(then, _loudness(made.speech, 0.06))[0, 1] + 0.05

@@ -10,17 +10,26 @@ import pytest
 from benchmarks.locales import PAGE, SENTENCES, coverage, table_of_ipa
 from infra.errors import InputError, ManifestError, MediaError
 from infra.media import write_wav
+from models.avct.engine import AvctEngine
+from models.avct.keypoints import mouth_opening
 from models.avct.phonemes import IPA, PHONES, from_ipa
 from models.avct.transcripts import read_words
 from models.corpus import read_clip
+from models.types import Portrait
+from tasks.faces import read_portrait
 from tasks.scripts import from_text, from_webvtt, read_script
 from tasks.speech import espeak, from_recording, synthesise
 from tasks.speech.activity import voice_activity, widened
 from tasks.speech.visemes import VISEME_OF
 
 
+@pytest.fixture(scope="module")
+def face() -> Portrait:
+    return read_portrait(Path(__file__).parent.parent / "demo" / "portraits" / "grace_hopper.jpg")
+
+
 @pytest.mark.parametrize("locale", SENTENCES)
-def test_languages_speak_and_every_sound_has_a_mouth(locale: str) -> None:
+def test_languages_speak_every_sound_has_a_mouth_and_it_moves(locale: str, face: Portrait) -> None:
     found = coverage(locale)
     assert not found.unknown and not found.unmapped() and len(found.visemes) >= 7
     assert "| " + " | ".join(found.row()) + " |" in PAGE.read_text(), "python -m benchmarks.locales --docs"
@@ -30,6 +39,9 @@ def test_languages_speak_and_every_sound_has_a_mouth(locale: str) -> None:
     assert not [note for note in track.speech.notes if "without a mouth shape" in note]
     assert all(a.end <= b.start + 1e-6 and a.start < a.end for a, b in itertools.pairwise(phones))
     assert phones[-1].end <= track.speech.seconds and np.abs(track.sound).max() > 0.05
+    motion = AvctEngine.load().motion(face, track.speech, seed=1)  # no picture is drawn
+    gaps = mouth_opening(motion.values)[round(phones[0].start * 25) : round(phones[-1].end * 25)]
+    assert motion.frames == track.speech.frames and np.isfinite(motion.values).all() and np.ptp(gaps) > 0.02
 
 
 def test_the_page_of_languages_has_the_whole_phone_table() -> None:

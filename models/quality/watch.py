@@ -47,6 +47,10 @@ class Watcher:
         if number % EVERY == 0 and _within(picture, landmarks):
             self.looks.add(picture, landmarks, _yaw(landmarks))
 
+    def cut(self) -> None:
+        """The next picture shows another face, or another shot: nothing of it is a change of the ones before."""
+        self.before = []
+
     def _changes(self, view: View) -> tuple[float, float]:
         """Flicker of lower face and upper face: root mean square of a picture less the mean of its neighbours, in grey levels."""
         now = cv2.resize(view.grey, (SMALL, SMALL), interpolation=cv2.INTER_AREA)

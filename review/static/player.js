@@ -225,6 +225,7 @@ function cueList() {
     Object.assign(button.dataset, { at: cue.start, end: cue.end });
     time.className = "number";
     time.textContent = `${told(cue.start)}–${told(cue.end)}`;
+    words.dir = "auto";
     words.textContent = (cue.speaker ? `${cue.speaker}: ` : "") + cue.text;
     button.append(time, words);
     line.append(button);
@@ -233,7 +234,7 @@ function cueList() {
   document.getElementById("edit-cues")?.replaceChildren(document.querySelector("#edit-cues legend"), ...data.cues.map((cue, n) => {
     const row = document.createElement("div"), label = document.createElement("label"), field = document.createElement("textarea");
     row.className = "cue-edit";
-    Object.assign(field, { name: `cue-${cue.place}`, value: cue.text, rows: 1, maxLength: 2000 });
+    Object.assign(field, { name: `cue-${cue.place}`, value: cue.text, rows: 1, maxLength: 2000, dir: "auto" });
     label.append(`${n + 1} · ${told(cue.start)}`, field);
     row.append(label);
     for (const [at, name] of cue.slot ? ["from", "to"].entries() : []) {

@@ -35,12 +35,14 @@ EACH = 6  # faces of a track that are compared with a reference picture
 @dataclass(frozen=True)
 class Wish:
     """Whose lips to redraw. point: on the face, as shares of width and height, at `at` seconds; boxes: (at, left, top, right, bottom), in
-    shares too; picture: a portrait of the person. A point and boxes count together; the picture where there are neither.
+    shares too; tracks: by number, these and no others; picture: a portrait of the person. A point and boxes count together; the picture
+    where there are neither.
     """
 
     point: tuple[float, float] | None = None
     at: float = 0.0
     boxes: tuple[tuple[float, float, float, float, float], ...] = ()
+    tracks: tuple[int, ...] = ()
     picture: Path | None = None
 
 
@@ -66,6 +68,8 @@ def choose(tracks: TrackFile, video: Path, wish: Wish | None = None) -> Cast:
     people = sorted({track.identity for track in tracks.tracks})
     if wish is not None and (wish.point or wish.boxes):
         return _of(tracks, _pointed(tracks, video, wish), "wished for by place")
+    if wish is not None and wish.tracks:
+        return _numbered(tracks, video, wish.tracks)
     if wish is not None and wish.picture is not None:
         return _pictured(tracks, video, wish.picture)
     if not people:
@@ -128,6 +132,14 @@ def _of(tracks: TrackFile, people: Iterable[int], how: str) -> Cast:
 
 def _count(tracks: TrackFile) -> int:
     return len({track.identity for track in tracks.tracks})
+
+
+def _numbered(tracks: TrackFile, video: Path, numbers: tuple[int, ...]) -> Cast:
+    there = {track.number for track in tracks.tracks}
+    if strange := sorted(set(numbers) - there):
+        raise InputError(f"{video.name} has no face track {', '.join(map(str, strange))}; it has {', '.join(map(str, sorted(there))) or 'none'}", code="input.face_wish",
+                         next_step=f"dubwright score {video.name} lists the tracks with their numbers.")  # fmt: skip
+    return Cast(frozenset(numbers), "wished for by number")
 
 
 def _pointed(tracks: TrackFile, video: Path, wish: Wish) -> set[int]:

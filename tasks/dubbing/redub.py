@@ -4,13 +4,13 @@ follow: shots and face tracks. cast: who speaks, which pictures are redrawn and 
 redrawn from. render: streamed from the source's own pictures to one encode, window by window. Nothing here grows with a video's length.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,9 +31,12 @@ from tasks import marking, progress
 from tasks.dubbing.cast import Wish, choose
 from tasks.dubbing.references import References, find_references
 from tasks.dubbing.spans import QUIET, Span, plan_spans, strengths, told
+from tasks.dubbing.speakers import Lane, Part, Told, Turn, lanes_of, parts_of, several, turns_of, untouched, whose
 from tasks.dubbing.tracks import Face, TrackFile, follow
 from tasks.engines import engine
 from tasks.ladder import REFERENCES
+from tasks.prepare import reading_of
+from tasks.scripts import open_cues
 from tasks.speech import SpeechTrack
 from tasks.stages import Take, Work, keep
 from tasks.values import load_tree, save_tree
@@ -68,37 +71,79 @@ def cast(work: Work) -> None:
         "tracks": work.made["tracks"].sha256,
         "face": work.spec["dubbing"]["face"],
         "picture": work.spec["inputs"].get("face", {}).get("sha256"),
-        "speech": work.made["speech"].sha256 if work.spec["dubbing"]["quiet_shots"] == "copy" else None,
+        "speech": work.made["speech"].sha256 if work.spec["dubbing"]["quiet_shots"] == "copy" or several(_turns(work), _faces(work)) else None,
     }
-    sources = work.sources("video", "tracks", "face")
+    if _faces(work) or "listeners" in work.spec["dubbing"]:
+        asks["faces"] = [work.spec["dubbing"].get(name) for name in ("faces", "listeners")]
+        asks["pictures"] = [facts["sha256"] for role, facts in sorted(work.spec["inputs"].items()) if role.startswith("face.")]
+    pictures = [role for role in work.spec["inputs"] if role.startswith("face.")]
+    sources = work.sources("video", "tracks", "face", *pictures)
     work.made["cast"] = keep(work, "cast", "cast.json", asks, sources, lambda path: save_tree(path, _cast(work)))
     work.cast = load_tree(work.made["cast"].path)
-    spans, tracks = [Span(**span) for span in work.cast["spans"]], work.tracks
+    tracks, redrawn = work.tracks, [span for lane in lanes_in(work.cast) for span in lane.spans]
     asks = {"code": source_hash(*CODE), "rungs": REFERENCES} | {  # two videos may well have equal casts
         "video": work.spec["inputs"]["video"]["sha256"], "tracks": work.made["tracks"].sha256, "cast": work.made["cast"].sha256,
     }  # fmt: skip
     work.made["references"] = keep(
         work, "references", "references.npz", asks, work.sources("video", "tracks", "cast"),
-        lambda path: find_references(work.inputs["video"], tracks, spans, path, REFERENCES),
+        lambda path: find_references(work.inputs["video"], tracks, redrawn, path, REFERENCES),
     )  # fmt: skip
 
 
 def _cast(work: Work) -> dict[str, Any]:
     assert work.tracks is not None and work.speech is not None
-    found = choose(work.tracks, work.inputs["video"], wish_of(work))
+    turns, video = _turns(work), work.inputs["video"]
     quiet = work.speech.speech.activity if work.spec["dubbing"]["quiet_shots"] == "copy" else None
-    spans = plan_spans(work.tracks, found.tracks, quiet)
+    wish = _wish(work, work.spec["dubbing"]["face"], "face")
+    asked = several(turns, _faces(work))
+    parts = parts_of(work.tracks, video, turns, _told_faces(work), wish) if asked else [Part((), choose(work.tracks, video, wish))]
+    lanes: list[Lane] = []
+    if asked and (len(parts) != 1 or -1 in whose(turns, parts)):
+        lanes, lead = lanes_of(work.tracks, turns, parts, quiet, still=work.spec["dubbing"].get("listeners") == "still")
+    else:  # one person says all of it
+        lead = plan_spans(work.tracks, parts[0].cast.tracks, quiet)
     return {
-        "tracks": sorted(found.tracks), "how": found.how, "ambiguous": found.ambiguous, "spans": [vars(span) for span in spans],
-        "notes": told(spans, work.tracks.times), "frames": work.tracks.frames,
+        "tracks": sorted({track for part in parts for track in part.cast.tracks}), "how": "; ".join(part.words for part in parts) or "nobody on screen speaks",
+        "ambiguous": "; ".join(part.cast.ambiguous for part in parts if part.cast.ambiguous), "spans": [vars(span) for span in lead],
+        "lanes": [{"spans": [vars(span) for span in lane.spans], "times": lane.times} for lane in lanes],
+        "notes": [*(part.words for part in parts if part.speakers), *told(untouched(lanes, lead), work.tracks.times)], "frames": work.tracks.frames,
     }  # fmt: skip
 
 
-def wish_of(work: Work) -> Wish | None:
-    """What the manifest says of the face that speaks."""
-    face = work.spec["dubbing"]["face"] or {}
-    if "face" in work.inputs:
-        return Wish(picture=work.inputs["face"])
+def _faces(work: Work) -> dict[str, Any]:
+    faces: dict[str, Any] = work.spec["dubbing"].get("faces", {})
+    return faces
+
+
+def _told_faces(work: Work) -> dict[str, Told]:
+    return {name: _plain(face) if isinstance(face, str) else _wish(work, face, face.get("picture", "")) or "sound" for name, face in _faces(work).items()}
+
+
+def _plain(told: str) -> Literal["off", "sound"]:
+    return "off" if told == "off" else "sound"
+
+
+def _turns(work: Work) -> tuple[Turn, ...]:
+    """Who speaks when: by the script, or by a recording's transcript."""
+    assert work.speech is not None
+    transcript = open_cues(work.inputs["transcript"], reading_of(work.spec)).cues if "transcript" in work.inputs else ()
+    return turns_of(work.speech, transcript)
+
+
+def lanes_in(cast: dict[str, Any]) -> list[Lane]:
+    """The people whose lips a cast redraws."""
+    if not cast["lanes"]:
+        return [Lane([Span(**span) for span in cast["spans"]])]
+    return [Lane([Span(**span) for span in lane["spans"]], tuple((first, last) for first, last in lane["times"])) for lane in cast["lanes"]]
+
+
+def _wish(work: Work, face: dict[str, Any] | None, role: str) -> Wish | None:
+    """What the manifest says of a face; role: the input that a picture of it is."""
+    face = face or {}
+    if role in work.inputs:
+        return Wish(picture=work.inputs[role])
+    if face.get("tracks"):
+        return Wish(tracks=tuple(face["tracks"]))
     if face.get("point"):
         return Wish(point=tuple(face["point"]), at=face["at"])
     if face.get("boxes"):
@@ -144,7 +189,7 @@ def render(work: Work, take: Take) -> None:
     again = partial(_write, work, take, emphasis, _windows(work, asks, payload, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
     kept = words(again)
     take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
-    take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name != "face"}
+    take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name not in ("face", "faces")}
     take.notes = (*kept["notes"], *work.cast["notes"])
 
 
@@ -174,7 +219,7 @@ def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path
     assert work.tracks is not None and work.cast is not None and work.speech is not None
     total = max(work.tracks.frames, 1)
     notes: list[str] = []
-    film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path)
+    film = Film(work.inputs["video"], work.tracks, [Span(**span) for span in work.cast["spans"]], work.made["references"].path, lanes_in(work.cast))
     facts, label = inspect(work.inputs["video"]), work.spec.get("label", "")
     made = dub(
         film, work.speech, path, work.settings, engine(take.rung.engine, work.lease.preset), language=work.lease.locale, rung=take.rung.start,
@@ -191,12 +236,15 @@ def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path
 
 @dataclass(frozen=True)
 class Film:
-    """A video with its face tracks, what becomes of each picture, and the references that faces are redrawn from."""
+    """A video with its face tracks, what becomes of each picture, the references that faces are redrawn from, and the people who are
+    redrawn where they are several.
+    """
 
     video: Path
     tracks: TrackFile
     spans: list[Span]
     references: Path
+    lanes: Sequence[Lane] = ()
 
 
 def dub(
@@ -220,7 +268,7 @@ def dub(
     until = speech.speech.seconds if hold else 0.0
     with writer as out, References(film.references, rung) as references:
         for first, last in windows.missing(out) if windows else [(0, None)]:
-            redrawn = Redrawn(made, film.tracks, film.spans, references, speech.speech, emphasis)
+            redrawn = Redrawn(made, film.tracks, film.lanes or [Lane(film.spans)], references, speech.speech, emphasis)
             several = _held(pictures(film.video, min(first, film.tracks.frames - 1)), writer.facts, until)
             several = islice(dropwhile(lambda picture, first=first: picture.number < first, several), None if last is None else last - first)  # type: ignore[misc]
             for number, picture in enumerate(redrawn.of(several, settings.threads, first, writer.window), first + 1):
@@ -246,60 +294,68 @@ def _held(several: Iterator[Picture], facts: VideoFacts, seconds: float) -> Iter
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A picture with the face in it that is redrawn, its steady points, how strongly, from which reference, what is said at its time."""
+class Lips:
+    """A face that is redrawn in a picture, from which reference, how strongly, its steady points, what it says at that time."""
 
-    picture: Picture
-    face: Face | None
+    face: Face
     reference: Reference | None
     strength: float
     still: np.ndarray | None
     feature: Tensor
 
 
+Shown = tuple[Face | None, Reference | None, float]
+
+
 class Redrawn:
     """Pictures with the lips of what is said at their times; networks work ahead of the encoder on groups of pictures."""
 
-    def __init__(
-        self, made: LipEngine, tracks: TrackFile, spans: list[Span], references: References, speech: Speech, emphasis: float
-    ) -> None:
-        self.made, self.tracks, self.spans, self.references, self.speech, self.emphasis = made, tracks, spans, references, speech, emphasis
+    def __init__(self, made: LipEngine, tracks: TrackFile, lanes: Sequence[Lane], references: References, speech: Speech, emphasis: float) -> None:
+        self.made, self.tracks, self.references, self.emphasis = made, tracks, references, emphasis
         rate = (tracks.frames - 1) / max(1e-6, float(tracks.times[-1] - tracks.times[0])) if tracks.frames > 1 else 25.0
-        self.strengths = strengths(spans, tracks.shots, rate)
+        self.lanes = [(lane.spans, strengths(lane.spans, tracks.shots, rate), lane.hears(speech)) for lane in lanes]
+        self.seconds = speech.seconds
 
     def of(self, several: Iterator[Picture], threads: int, first: int = 0, window: int = WINDOW) -> Iterator[Picture]:
         """The pictures, one for one; the first is number `first`, where a window begins. None is drawn with pictures of another window."""
         for group in ahead(self._redrawn, self._groups(several, first, window), threads):
             yield from group
 
-    def _groups(self, several: Iterator[Picture], first: int, window: int) -> Iterator[list[Cell]]:
-        features = self.made.hear(self.speech, times_of(self.tracks, self.speech.seconds), self.emphasis, first)
-        begin = max(0, min(first, self.tracks.frames - 1) - NEAR)
-        faces = steadied(self._faces(begin), lambda shown: None if shown[0] is None else (rigid(shown[0].landmarks), shown[0].square.side))
-        rows = zip(several, islice(faces, first - begin, None), features, strict=False)
-        while group := [Cell(picture, *shown, still, feature) for picture, (shown, still), feature in islice(rows, min(BATCH, window - first % window))]:
+    def _groups(self, several: Iterator[Picture], first: int, window: int) -> Iterator[list[tuple[Picture, list[Lips]]]]:
+        times = times_of(self.tracks, self.seconds)
+        people = zip(*(self._lips(spans, strong, heard, times, first) for spans, strong, heard in self.lanes), strict=False) if self.lanes else repeat(())
+        rows = zip(several, people, strict=False)
+        while group := [(picture, [one for one in lips if one is not None]) for picture, lips in islice(rows, min(BATCH, window - first % window))]:
             yield group
             first += len(group)
 
-    def _faces(self, start: int) -> Iterator[tuple[Face | None, Reference | None, float]]:
+    def _lips(self, spans: list[Span], strong: np.ndarray, speech: Speech, times: np.ndarray, first: int) -> Iterator[Lips | None]:
+        """One person's lips in each picture from number `first` on, None where they are not redrawn."""
+        begin = max(0, min(first, self.tracks.frames - 1) - NEAR)
+        faces = steadied(self._faces(spans, strong, begin), lambda shown: None if shown[0] is None else (rigid(shown[0].landmarks), shown[0].square.side))
+        features = self.made.hear(speech, times, self.emphasis, first)
+        for ((face, reference, strength), still), feature in zip(islice(faces, first - begin, None), features, strict=False):
+            yield None if face is None else Lips(face, reference, strength, still, feature)
+
+    def _faces(self, spans: list[Span], strong: np.ndarray, start: int) -> Iterator[Shown]:
         """The face that is redrawn in each picture from `start` on, its reference, and how strongly; the last picture's again and again."""
-        spans = iter(self.spans)
-        span = next(spans)
-        last: tuple[Face | None, Reference | None, float] = (None, None, 0.0)
+        several = iter(spans)
+        span = next(several)
+        last: Shown = (None, None, 0.0)
         for number, faces in enumerate(self.tracks.faces(start, self.tracks.frames), start):
             while number >= span.last:
-                span = next(spans)
+                span = next(several)
             own = [face for face in faces if face.track == span.track]
-            last = (own[0], self.references.of(own[0].track), float(self.strengths[number])) if own else (None, None, 0.0)
+            last = (own[0], self.references.of(own[0].track), float(strong[number])) if own else (None, None, 0.0)
             yield last
         while True:
             yield last
 
-    def _redrawn(self, group: list[Cell]) -> list[Picture]:
-        made = [cell.picture for cell in group]
-        shown = [at for at, cell in enumerate(group) if cell.face is not None]
-        faces = [Seen(made[at].rgb(), face.landmarks, face.square, group[at].reference, group[at].still) for at in shown if (face := group[at].face)]
-        patches = self.made.draw(faces, torch.cat([group[at].feature for at in shown])) if shown else []
-        for at, patch in zip(shown, patches, strict=True):
-            made[at] = made[at].with_region(patch.made, patch.mask * group[at].strength, patch.top, patch.left)
+    def _redrawn(self, group: list[tuple[Picture, list[Lips]]]) -> list[Picture]:
+        made = [picture for picture, _ in group]
+        shown = [(at, one) for at, (_, lips) in enumerate(group) for one in lips]
+        faces = [Seen(made[at].rgb(), one.face.landmarks, one.face.square, one.reference, one.still) for at, one in shown]
+        patches = self.made.draw(faces, torch.cat([one.feature for _, one in shown])) if shown else []
+        for (at, one), patch in zip(shown, patches, strict=True):
+            made[at] = made[at].with_region(patch.made, patch.mask * one.strength, patch.top, patch.left)
         return made

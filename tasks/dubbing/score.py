@@ -50,11 +50,14 @@ def _score(path: Path, tracks: TrackFile, redrawn: Redrawn, wave: Wave, look: Lo
 def _placed(path: Path, tracks: TrackFile, redrawn: Redrawn, look: Look, watcher: Watcher) -> Iterator[tuple[np.ndarray, Place | None]]:
     """The pictures that are shown at 25 a second, each with the mouth of its redrawn face, whose landmarks `look` finds."""
     shown = zip(pictures(path), _faces(tracks, redrawn), strict=False)
-    frame, marks, last = np.zeros((0, 0, 3), np.uint8), None, -1
+    frame, marks, last, who = np.zeros((0, 0, 3), np.uint8), None, -1, -1
     for picture, face in on_clock((picture.time, (picture, face)) for picture, face in shown):
         if picture.number != last:
             frame, last = picture.rgb(), picture.number
             marks = None if face is None else look(frame, face)
+            if face is not None and face.track != who:
+                who = face.track
+                watcher.cut()
         watcher.add(frame, marks)
         yield frame, None if marks is None else place_of(marks)
 

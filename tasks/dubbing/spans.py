@@ -11,9 +11,10 @@ from tasks.dubbing.tracks import Face, Shot, TrackFile
 
 FADE = 0.12  # seconds in which redrawn lips come and go where the same shot goes on without them
 NEAR = 0.25  # seconds about a shot in which a voice counts as heard in it
-NO_FACE, OTHERS, QUIET = "no face", "another face", "nothing is said"
+NO_FACE, OTHERS, QUIET, WAITS, OFF = "no face", "another face", "nothing is said", "listens", "off screen"
 WORDS = {
-    NO_FACE: "no face is seen", OTHERS: "the speaker's face is not seen", QUIET: "nothing is said in the shot", "turned": "the face is turned aside",
+    NO_FACE: "no face is seen", OTHERS: "the speaker's face is not seen", QUIET: "nothing is said in the shot", WAITS: "whose lips are redrawn does not speak",
+    OFF: "whoever speaks is off screen", "turned": "the face is turned aside",
     "small": "the face is too small", "covered": "the mouth is covered", "cut off": "the face is cut off by the picture's edge",
 }  # fmt: skip
 MOST_TOLD = 12
@@ -29,12 +30,14 @@ class Span:
     why: str = ""
 
 
-def plan_spans(tracks: TrackFile, speaking: frozenset[int], activity: np.ndarray | None) -> list[Span]:
-    """Spans that cover every picture once. activity: float32 [rows] of the dub, where shots without any are to stay as they are."""
-    quiet = iter(_quiet(tracks, activity))
+def plan_spans(tracks: TrackFile, speaking: frozenset[int], activity: np.ndarray | None, theirs: np.ndarray | None = None) -> list[Span]:
+    """Spans that cover every picture once. activity: float32 [rows] of the dub, where shots without any are to stay as they are.
+    theirs: bool [pictures], False where these faces are left alone since others speak; by default nowhere.
+    """
+    still = (QUIET if quiet else "" if theirs is None or theirs[at] else WAITS for at, quiet in enumerate(_quiet(tracks, activity)))
     states = ((OTHERS if faces else NO_FACE, faces) for faces in tracks.faces(0, tracks.frames))
-    rows = (_fate(why, faces, speaking, next(quiet)) for why, faces in states)
-    return list(_runs(rows))
+    rows = (_fate(why, faces, speaking, next(still)) for why, faces in states)
+    return list(runs(rows))
 
 
 def _quiet(tracks: TrackFile, activity: np.ndarray | None) -> Iterator[bool]:
@@ -45,15 +48,16 @@ def _quiet(tracks: TrackFile, activity: np.ndarray | None) -> Iterator[bool]:
         yield from [still] * (shot.last - shot.first)
 
 
-def _fate(why: str, faces: Sequence[Face], speaking: frozenset[int], quiet: bool) -> tuple[int | None, str]:
+def _fate(why: str, faces: Sequence[Face], speaking: frozenset[int], still: str) -> tuple[int | None, str]:
     own = [face for face in faces if face.track in speaking]
-    if quiet or not own:
-        return None, QUIET if quiet else why
+    if still or not own:
+        return None, still or why
     face = max(own, key=lambda one: one.square.side)
     return (None, face.passes) if face.passes else (face.track, "")
 
 
-def _runs(rows: Iterable[tuple[int | None, str]]) -> Iterator[Span]:
+def runs(rows: Iterable[tuple[int | None, str]]) -> Iterator[Span]:
+    """Spans of what becomes of each picture in order: (track, "") or (None, why)."""
     for (_, track, why), group in groupby(enumerate(rows), key=lambda row: ("", *row[1])):
         numbers = [number for number, _ in group]
         yield Span(numbers[0], numbers[-1] + 1, track, why)

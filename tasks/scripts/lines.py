@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from models.types import Cue
 from tasks.scripts.faults import Faults
+from tasks.scripts.offscreen import seen_name, seen_text
 from tasks.scripts.times import Clock
 
 MOST_CUES = 50_000  # a long film has some two thousand
@@ -71,8 +72,8 @@ def words_of(text: str) -> str:
 
 
 def name_key(name: str) -> str:
-    """A speaker's name as it is compared: ANNA, Anna and ' anna ' are one."""
-    return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+    """A speaker's name as it is compared: ANNA, Anna, ' anna ' and ANNA (OFF) are one."""
+    return seen_name(" ".join(unicodedata.normalize("NFKC", name).casefold().split()))[0]
 
 
 def cues_of(found: Found, reading: Reading) -> tuple[Cue, ...]:
@@ -96,7 +97,14 @@ def cues_of(found: Found, reading: Reading) -> tuple[Cue, ...]:
         hours = int(first) // 3600
         faults.add(good[0].where, f"the first cue comes after {hours} h: the programme seems to start at {hours:02d}:00:00:00", f'give the start in the manifest, as timecode: {{start: "{hours:02d}:00:00:00"}}; "00:00:00:00" where the time is meant')
     faults.end()
-    return tuple(Cue(float(line.start or 0), float(line.end or 0), words_of(line.text), words_of(line.speaker)) for line in good)
+    return tuple(map(_cue, good))
+
+
+def _cue(line: Line) -> Cue:
+    """A good line as a cue; a mark that its speaker is off screen is not said."""
+    speaker, unseen = seen_name(words_of(line.speaker))
+    text, off = seen_text(words_of(line.text))
+    return Cue(float(line.start or 0), float(line.end or 0), text, speaker, unseen or off)
 
 
 def _fits(line: Line, faults: Faults) -> bool:

@@ -21,6 +21,21 @@ def voices_for(cues: Sequence[Cue], voice: str, voices: Mapping[str, str]) -> tu
     return tuple(by_key.get(name_key(cue.speaker), voice) if cue.speaker else voice for cue in cues)
 
 
+def check_faces(cues: Sequence[Cue], faces: Mapping[str, object]) -> None:
+    """Raise ManifestError where the manifest tells the face of somebody who says nothing: a name that is misspelt, as a rule."""
+    speakers: dict[str, str] = {}
+    for cue in cues:
+        if cue.speaker:
+            speakers.setdefault(name_key(cue.speaker), cue.speaker)
+    strange = [name for name in faces if name_key(name) not in speakers]
+    if not strange:
+        return
+    known = ", ".join(list(speakers.values())[:MOST_NAMED]) or "nobody"
+    fix = f"Name speakers as the script does: {known}."
+    faults = [{"row": "faces", "field": name, "problem": "the script names no such speaker", "fix": fix} for name in strange]
+    raise ManifestError(f"the script has no cue of {', '.join(strange[:MOST_NAMED])}", code="faces.unknown", faults=faults, next_step=fix)
+
+
 def _complete(cues: Sequence[Cue], by_key: Mapping[str, str]) -> None:
     missing: dict[str, str] = {}
     for cue in cues:

@@ -84,6 +84,15 @@ def named(voice: str, sounds: Sequence[str]) -> dict[str, str]:
     return answer["ipa"]
 
 
+def read(texts: Sequence[str], voice: str) -> list[list[str]]:
+    """The IPA of texts, clause by clause, as a voice reads them; no sound is made. Raises EngineError."""
+    answer, _ = _ask({"read": list(texts), "names": _names(voice)})
+    if "ipa" not in answer:
+        raise EngineError(f"espeak-ng refuses the voice {voice!r}", code="engine.voice", next_step="Leave `voice` out, or name one of espeak-ng's language codes.")
+    found: list[list[str]] = answer["ipa"]
+    return found
+
+
 def _names(voice: str) -> list[str]:
     """A voice's names, to be tried in order."""
     base, _, variant = voice.partition("+")

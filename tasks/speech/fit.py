@@ -1,8 +1,8 @@
 """Speech that has to live with a picture of a given length: fitted to it, let run over, or cut off; every cue's figures told.
 
 A timed script gives each cue a slot. Speech is never slowed to fill one: the mouth is redrawn and rests where nobody speaks, and a drawl
-is heard where a rest is not. What is too long first takes the silence after its slot, then from its own pauses, and only then is it
-played faster. Plain text and recordings have no slots: the whole takes up the picture's length, its pauses first.
+is heard where a rest is not. What is too long borrows from the silence about it, its own pauses and its neighbours, and is played faster
+(slots.py). Plain text and recordings have no slots: the whole takes up the picture's length, its pauses first.
 """
 
 from bisect import bisect_left
@@ -19,6 +19,7 @@ from infra.samples import mix, silence
 from models.avct.phonemes import VOWELS
 from models.types import ROW_RATE, SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import BREATH, SpeechTrack, overruns
+from tasks.speech.slots import Place, Slot, placed
 from tasks.speech.stretch import FADE, LEAST_PAUSE, Line, Span, play, quiet_rows, spans_of
 
 Mode = Literal["fit", "hold", "cut"]
@@ -37,7 +38,8 @@ class CueFit:
 
     start, end: its slot as the script wants it, both 0 where it has none. natural: its length as first spoken. rate: how fast its speech
     is played (1.0: as spoken). late: after its slot's start. over: past its slot's end. begins, ends: where it is heard. held: of it that
-    is heard while the picture's last frame is held. lost: of its natural length that is not heard. excess: of played speech that does not
+    is heard while the picture's last frame is held. early: before its slot's start. borrowed: seconds that it takes from the silence
+    before and after its slot and from its own pauses. lost: of its natural length that is not heard. excess: of played speech that does not
     go in even at the fastest rate; syllables: about how many that are, for whoever shortens the text.
     """
 
@@ -56,6 +58,8 @@ class CueFit:
     lost: float = 0.0
     excess: float = 0.0
     syllables: int = 0
+    early: float = 0.0
+    borrowed: float = 0.0
 
     @property
     def words(self) -> str:
@@ -65,6 +69,7 @@ class CueFit:
             return f"{name} is not heard: the time for it is over before it can begin{self._advice}"
         told = [f"played {self.rate:.2f} times as fast"] if abs(self.rate - 1) > TOLD / 10 else []
         told += [f"starts {self.late:.2f} s late"] if self.late > 2 * TOLD else []
+        told += [f"starts {self.early:.2f} s early"] if self.early > TOLD else []
         told += [f"runs {self.over:.2f} s past its slot"] if self.over > TOLD else []
         told += [f"{self.held:.2f} s of it over the held last picture"] if self.held > TOLD else []
         told += [f"its last {self.lost:.2f} s are cut off"] if self.lost > TOLD else []
@@ -113,14 +118,14 @@ def _timed(track: SpeechTrack, samples: int, mode: Mode, fastest: float) -> tupl
     """A line for each cue: from its slot's start, later where the one before is not done."""
     lines: list[Line] = []
     done, rate = -1, track.rate
-    for number, cue in enumerate(track.speech.cues):
-        start = round(track.wanted[number].start * rate)
+    several = [_spans(track, cue) for cue in track.speech.cues]
+    places = _places(track, several, samples, fastest) if mode == "fit" else [None] * len(several)
+    for number, (spans, place) in enumerate(zip(several, places, strict=True)):
+        start = round((place or track.wanted[number]).start * rate)
         if start < done:
             start = done + round(BREATH * rate)
-        spans = _spans(track, cue)
-        deadline = _deadline(track, number, samples)
-        limit = {"fit": samples, "cut": deadline, "hold": None}[mode]
-        lines.append(_line(spans, start, *_squeezed(spans, deadline - start if mode == "fit" else None, rate, fastest), limit, rate))
+        limit = {"fit": samples, "cut": _deadline(track, number, samples), "hold": None}[mode]
+        lines.append(_line(spans, start, *_squeezed(spans, place.length * rate if place else None, rate, fastest), limit, rate))
         done = max(done, lines[-1].stop if lines[-1].stop > start else done)
     return tuple(lines)
 
@@ -135,6 +140,24 @@ def _spans(track: SpeechTrack, cue: Cue) -> tuple[Span, ...]:
     own = replace(track.speech, wave=np.asarray(track.speech.wave[low * hop : high * hop]), phones=phones, activity=track.speech.activity[low:high])
     base = round(low * rate / ROW_RATE)
     return tuple(Span(span.first + base, span.last + base, span.speaks) for span in spans_of(quiet_rows(own), first - base, round(cue.end * rate) - base, rate))
+
+
+def _places(track: SpeechTrack, several: Sequence[tuple[Span, ...]], samples: int, fastest: float) -> list[Place]:
+    """Where cues go that may borrow from one another."""
+    rate, slots = track.rate, []
+    for spans, wanted in zip(several, track.wanted, strict=True):
+        natural, speech = sum(span.samples for span in spans) / rate, sum(span.samples for span in spans if span.speaks) / rate
+        rests = sum(_least(spans, rate)) / rate - speech
+        slots.append(Slot(wanted.start, wanted.end, natural, rests, natural - speech - rests))
+    return placed(slots, samples / rate, fastest, gap=GAP, breath=BREATH)
+
+
+def _least(spans: Sequence[Span], rate: int) -> list[float]:
+    """Samples of each span with its speech as spoken and its pauses at their shortest."""
+    least = [span.samples if span.speaks else min(span.samples, max(LEAST_PAUSE * rate, KEPT * span.samples)) for span in spans]
+    if not spans[-1].speaks:
+        least[-1] = min(spans[-1].samples, RELEASE * rate)  # nothing has to be kept apart after the last word
+    return least
 
 
 def _deadline(track: SpeechTrack, number: int, samples: int) -> int:
@@ -159,9 +182,7 @@ def _squeezed(spans: Sequence[Span], room: float | None, rate: int, fastest: flo
     """Length of each span and speed of its speech, so that all goes into `room` samples: pauses give first. None is all the room."""
     total = sum(span.samples for span in spans)
     over = 0 if room is None else max(0, total - room)
-    least = [span.samples if span.speaks else max(LEAST_PAUSE * rate, KEPT * span.samples) for span in spans]
-    if not spans[-1].speaks:
-        least[-1] = min(spans[-1].samples, RELEASE * rate)  # nothing has to be kept apart after the last word
+    least = _least(spans, rate)
     give = total - sum(least)
     if over <= give:
         share = over / give if over else 0.0
@@ -212,18 +233,27 @@ def _told(track: SpeechTrack, lines: Sequence[Line], samples: int, fastest: floa
         begins, ends = line.played(np.array([cue.start, cue.end]) * rate) / rate
         heard = min(float(ends), max(float(begins), line.stop / rate))
         lost = max(0.0, cue.end - float(line.source(line.stop)) / rate) if heard < ends - 1 / rate else 0.0
-        room = _deadline(track, number, samples) - slot.start * rate if track.wanted else 0
+        early = max(0.0, slot.start - float(begins)) if track.wanted else 0.0
+        room = _deadline(track, number, samples) - (slot.start - early) * rate if track.wanted else 0
         excess = _excess(line.spans, room, rate, fastest) if whole is None else whole * (cue.end - cue.start) / natural
         many = excess / max(1e-6, cue.end - cue.start) * fastest * ((vowels >= cue.start) & (vowels < cue.end)).sum()
         fit = CueFit(
             number + 1, cue.text, slot.start, slot.end, cue.end - cue.start, line.rate,
             late=max(0.0, float(begins) - slot.start) if track.wanted else 0.0, over=max(0.0, heard - slot.end) if track.wanted else 0.0,
             how="fits", begins=float(begins), ends=heard, held=max(0.0, heard - max(float(begins), samples / rate)), lost=min(lost, cue.end - cue.start),
+            early=early, borrowed=_borrowed(slot, float(begins), heard, line) if track.wanted else 0.0,
             excess=excess, syllables=ceil(many - 1e-6) if whole is None else ceil(said + many - 1e-6) - ceil(said - 1e-6),
         )  # fmt: skip
         said += many
         fits.append(replace(fit, how=_how(fit, float(ends - begins))))
     return tuple(fits)
+
+
+def _borrowed(slot: Cue, begins: float, ends: float, line: Line) -> float:
+    """Seconds taken from silence before and after a slot, and from the cue's own pauses."""
+    rests = sum(span.samples - (end - start) for span, start, end in zip(line.spans, line.edges[:-1].tolist(), line.edges[1:].tolist(), strict=True) if not span.speaks)
+    length = (line.edges[-1] - line.edges[0]) / max(1e-6, ends - begins)  # samples a second
+    return float(max(0.0, slot.start - begins) + max(0.0, ends - max(slot.end, begins)) + max(0.0, rests) / length)
 
 
 def _cues(track: SpeechTrack, lines: Sequence[Line]) -> tuple[Cue, ...]:
@@ -247,7 +277,7 @@ def _how(fit: CueFit, length: float) -> Literal["fits", "stretched", "held", "cu
         return "cut"
     if fit.rate != 1.0:
         return "stretched"
-    return "borrowed" if (fit.end and fit.over > TOLD) or abs(length - fit.natural) > TOLD else "fits"
+    return "borrowed" if fit.early > TOLD or (fit.end and fit.over > TOLD) or abs(length - fit.natural) > TOLD else "fits"
 
 
 def _track(track: SpeechTrack, lines: Sequence[Line], fits: Sequence[CueFit], samples: int) -> SpeechTrack:

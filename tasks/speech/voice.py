@@ -5,8 +5,8 @@ different each time; a fresh process with a seed of its own always says it the s
 wheel that carries espeak-ng are imported, so that it starts fast.
 
 Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute), "sounds" (true: names of sounds stand in
-[[ ]])}, or {"named": [names of sounds], "names"}. Answer: {"voices": {language: identifier}} or {"rate", "marks": [[seconds, IPA], ...],
-"bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"error": reason}.
+[[ ]])}, or {"named": [names of sounds], "names"}, or {"read": [texts], "names"}. Answer: {"voices": {language: identifier}} or {"rate", "marks": [[seconds, IPA], ...],
+"bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"ipa": [[IPA of a clause, ...] of each text]}, or {"error": reason}.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from typing import Any
 import espeakng_loader
 
 RETRIEVAL, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 1, 0x0001, 0x0002, 0x8000
-PHONEME, UTF8, SOUNDS, END_PAUSE, PACE = 7, 1, 0x100, 0x1000, 1
+PHONEME, UTF8, SOUNDS, END_PAUSE, PACE, IPA = 7, 1, 0x100, 0x1000, 1, 2
 SEED = 1
 
 
@@ -98,6 +98,22 @@ def named(library: Any, rate: int, request: dict[str, Any]) -> dict[str, Any]:
     return {"ipa": found}
 
 
+def read(library: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The IPA of texts, clause by clause, without a sound made."""
+    if all(library.espeak_SetVoiceByName(name.encode()) != 0 for name in request["names"]):
+        return {"error": "voice"}
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    found = []
+    for text in request["read"]:
+        data = ctypes.create_string_buffer(text.encode())
+        at = ctypes.c_void_p(ctypes.addressof(data))
+        clauses = []
+        while at.value:
+            clauses.append((library.espeak_TextToPhonemes(ctypes.byref(at), UTF8, IPA) or b"").decode("utf-8", "ignore"))
+        found.append(clauses)
+    return {"ipa": found}
+
+
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
@@ -111,6 +127,8 @@ def main() -> None:
         answer = {"voices": voices(library)}
     elif "named" in request:
         answer = named(library, rate, request)
+    elif "read" in request:
+        answer = read(library, request)
     else:
         answer, pcm = speak(library, rate, request)
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + pcm)
