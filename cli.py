@@ -16,6 +16,7 @@ import typer
 import cli_common
 import cli_observe
 import cli_operate
+import cli_quality
 import cli_rights
 import cli_serve
 import cli_token
@@ -586,6 +587,7 @@ cli_token.add(app, verb)
 cli_webhooks.add(app, verb)
 cli_serve.add(app, verb)
 cli_rights.add(app, verb)
+cli_quality.add(app, verb)
 
 
 def main() -> None:
