@@ -12,8 +12,11 @@ from typing import Any
 import av
 import pytest
 
-from db.session import open_database
-from flow_cases import HOPPER, ROOT, Watched, allow, run_manifest, settings, write_manifest  # noqa: F401 (settings is a fixture)
+from db import ledger
+from db.ledger import Lease
+from db.session import Database, open_database
+from flow_cases import HOPPER, ROOT, allow, new_home, write_manifest
+from infra.artifacts import open_artifacts
 from infra.errors import ManifestError, StoreUnavailable
 from infra.marking import detect, manifest
 from infra.marking.signer import open_signer
@@ -22,40 +25,72 @@ from infra.packaging import heights_of, index_of, spec
 from infra.settings import Settings
 from infra.store import FolderStore, sha256_of
 from models.types import Cue
+from tasks import consent, judge, prepare, publish, takes
 from tasks.deliverables.asked import QcRow
+from tasks.ingest import ingest
 from tasks.manifest import check, load_manifest
+from tasks.motion import move
+from tasks.plan import plan, submit
 from tasks.qc.anyfile import examine_file, examine_package
 from tasks.qc.checks import Known, judged
 from tasks.qc.picture import beyond, overlap, watch
 from tasks.qc.report import examine, written
+from tasks.render import render
+from tasks.stages import Work
 
 RECORDING = ROOT / "demo" / "recordings" / "mission.en-GB.flac"
 TEXT = "Buenas noches a todos. Me alegra mucho estar hoy con ustedes."
 NAME = "welcome.es-ES"
 
 
+@pytest.fixture(name="settings", scope="module")
+def settings_fixture() -> Iterator[Settings]:
+    with new_home() as home:
+        yield Settings(home=home, max_takes=1)
+
+
+def worker(database: Database, settings: Settings, held: Lease, folder: Path) -> Work:
+    """A worker that came to the job."""
+    folder.mkdir()
+    work = Work(database, open_artifacts(settings), settings, held, folder)
+    ingest(work)
+    consent.check(work)
+    prepare.speech(work)
+    return work
+
+
 @pytest.fixture(name="out", scope="module")
-def out_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Path]:  # noqa: F811
-    """One job with everything, whose store fails once in the middle of its delivery."""
+def out_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Path]:
+    """One job with everything: its stages as a flow runs them, a store that fails in the middle of its delivery, and another worker that goes on."""
     folder = tmp_path_factory.mktemp("deliver")
     asked = {"formats": ["mov", "hls"], "heights": [240], "segment": 1, "tracks": [{"audio": str(RECORDING), "locale": "en-GB", "kind": "commentary"}], "stems": "wav", "qc": True}
     job = {"title": "welcome", "locale": "es-ES", "text": TEXT, "captions": ["vtt", "srt", "ttml"], "timecode": {"rate": 25, "start": "10:00:00:00"}, "deliver": asked}
-    allow(settings, RECORDING)
-    put, failed = FolderStore.put, list[str]()
+    allow(settings, HOPPER, RECORDING)
+    database = open_database(settings)
+    made = plan(load_manifest(write_manifest(folder, [job])), database, settings)
+    held = ledger.lease(database, submit(made, database, open_artifacts(settings)).batch_id, "w", 3600)
+    assert held is not None
+    first = worker(database, settings, held, folder / "first")
+    prepare.faces(first)
+    take = takes.next_take(first)
+    assert take is not None
+    for stage in (move, render, judge.score, judge.gate):
+        stage(first, take)
+    put = FolderStore.put
 
     def failing(self: FolderStore, key: str, source: Any, **how: Any) -> Any:
-        if key.endswith("master.m3u8") and not failed:
-            failed.append(key)
+        if key.endswith("master.m3u8"):
             raise StoreUnavailable("the store does not answer")
         return put(self, key, source, **how)
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(FolderStore, "put", failing)
-        done = run_manifest(load_manifest(write_manifest(folder, [job])), settings, Watched())
-    (row,) = done.rows["jobs"]
-    assert row["state"] == "delivered", row["error"]
-    assert failed
+        with pytest.raises(StoreUnavailable):
+            publish.deliver(first, take)
+    assert not (folder / "out" / f"{NAME}.mp4").exists()
+    publish.deliver(worker(database, settings, held, folder / "second"), take)
     yield folder / "out"
+    database.close()
 
 
 def read_back(path: Path) -> dict[str, list[Any]]:
@@ -92,7 +127,7 @@ def packets(path: Path, kind: str) -> list[bytes]:
         return [bytes(packet) for packet in media.demux(getattr(media.streams, kind)[0]) if packet.size]
 
 
-def test_mov_holds_the_same_pictures_and_each_file_is_signed(out: Path, settings: Settings) -> None:  # noqa: F811
+def test_mov_holds_the_same_pictures_and_each_file_is_signed(out: Path, settings: Settings) -> None:
     assert packets(out / f"{NAME}.mov", "video") == packets(out / f"{NAME}.mp4", "video")
     anchor = open_signer(settings).anchor
     files = [out / f"{NAME}.mp4", out / f"{NAME}.mov", out / f"{NAME}.dialogue.wav", *(out / f"{NAME}.hls").glob("*.mp4")]
@@ -106,13 +141,11 @@ def test_mov_holds_the_same_pictures_and_each_file_is_signed(out: Path, settings
             assert f"{detect.carries(path, int(one.payload, 16)).payload:016x}" == one.payload
 
 
-def test_whose_voice_a_further_track_is_must_be_allowed(out: Path, settings: Settings) -> None:  # noqa: F811
+def test_whose_voice_a_further_track_is_must_be_allowed(out: Path, settings: Settings) -> None:
     """The recording is among what the delivery rests on, by the database's own walk; without a record its job is not even planned."""
     from sqlalchemy import select
 
     from db import tables as t
-    from tasks.plan import plan
-
     database = open_database(settings)
     with database.begin() as session:
         assert {sha256_of(RECORDING), sha256_of(HOPPER)} <= set(session.execute(select(t.DeliveryConsent.sha256)).scalars())
@@ -122,7 +155,7 @@ def test_whose_voice_a_further_track_is_must_be_allowed(out: Path, settings: Set
     assert made.jobs[0].error is not None and made.jobs[0].error.code == "consent.missing" and "other.flac" in made.jobs[0].error.message
 
 
-def test_the_ladder_is_read_by_ffmpeg_and_keeps_the_rules(out: Path, tmp_path: Path, settings: Settings) -> None:  # noqa: F811
+def test_the_ladder_is_read_by_ffmpeg_and_keeps_the_rules(out: Path, tmp_path: Path, settings: Settings) -> None:
     master = out / f"{NAME}.hls" / "master.m3u8"
     assert spec.faults_of(master) == [] and examine_package(master, settings)["verdict"] == "pass"
     done = subprocess.run([ffmpeg(), "-v", "error", "-i", str(master), "-map", "0:v", "-map", "0:a", "-f", "framecrc", "-"], capture_output=True, text=True, check=True)
@@ -196,7 +229,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("way", DAMAGE)
-def test_damage_fails_where_it_is_and_nowhere_else(out: Path, tmp_path: Path, settings: Settings, way: str) -> None:  # noqa: F811
+def test_damage_fails_where_it_is_and_nowhere_else(out: Path, tmp_path: Path, settings: Settings, way: str) -> None:
     """A portrait that keeps still while nobody speaks is not frozen."""
     options, wanted = DAMAGE[way]
     path = tmp_path / f"{way}.mp4"
@@ -208,7 +241,7 @@ def test_damage_fails_where_it_is_and_nowhere_else(out: Path, tmp_path: Path, se
     assert report["verdict"] == "fail"
 
 
-def test_sound_that_is_moved_is_out_of_sync(shared_data: Path, tmp_path: Path, settings: Settings) -> None:  # noqa: F811
+def test_sound_that_is_moved_is_out_of_sync(shared_data: Path, tmp_path: Path, settings: Settings) -> None:
     clip = sorted((shared_data / "grid").rglob("*.mpg"))[0]
     moved = tmp_path / "moved.mp4"
     subprocess.run([ffmpeg(), "-v", "error", "-y", "-i", str(clip), "-c:v", "libx264", "-threads", "1", "-crf", "16", "-af", "adelay=320:all=1,atrim=end=3", str(moved)], check=True)

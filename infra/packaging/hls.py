@@ -26,13 +26,14 @@ class Ladder:
     def pictures(self, film: Path, height: int, fps: Fraction, path: Path) -> None:
         """A film's pictures at a height, as one fragmented MP4 of segments. Raises MediaError, DiskFull.
 
-        Pictures keep their times, so a group begins at the same picture in every rendition. The rate is bounded over two seconds.
+        Pictures keep their times, so a group begins at the same picture in every rendition. The rate is bounded over two seconds. No B-pictures: with
+        them the first is stored later than time 0, which an edit list mends, and players in browsers pass over edit lists: the lips would be late.
         """
         cap = cap_of(height)
         encode = [
             "-map", "0:v:0", "-vf", f"scale=-2:{height}:flags=bicubic+accurate_rnd", "-c:v", "libx264", "-preset", self.preset, "-crf", str(self.crf), "-pix_fmt", "yuv420p",
             "-maxrate", f"{cap}k", "-bufsize", f"{2 * cap}k", "-threads", str(self.threads), "-g", str(round(fps * self.segment) + 1), "-sc_threshold", "0",
-            "-forced-idr", "1", "-force_key_frames", f"expr:gte(t,n_forced*{self.segment})", "-fps_mode", "passthrough", "-map_metadata", "-1", "-map_chapters", "-1",
+            "-bf", "0", "-forced-idr", "1", "-force_key_frames", f"expr:gte(t,n_forced*{self.segment})", "-fps_mode", "passthrough", "-map_metadata", "-1", "-map_chapters", "-1",
         ]  # fmt: skip
         self._fragments(film, encode, path)
 

@@ -11,6 +11,7 @@ from infra.packaging.playlist import peak_of, rendition
 
 ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^,]*)')
 ALIGNED = Fraction(1, 1000)  # seconds that renditions' segments may begin apart
+TOGETHER = 0.03  # seconds that pictures and sounds may
 
 
 def faults_of(master: Path) -> list[str]:
@@ -126,4 +127,7 @@ def _together(pictures: dict[str, dict[str, Any]], sounds: dict[str, dict[str, A
     starts = [[segment.start for segment in read["index"].segments] for read in pictures.values() if read]
     if any(len(one) != len(starts[0]) or any(abs(a - b) > ALIGNED for a, b in zip(one, starts[0], strict=True)) for one in starts[1:]):
         faults.append("segments of the renditions do not begin at the same times")
+    begun = [float(read["index"].segments[0].start) for read in every]
+    if begun and max(begun) - min(begun) > TOGETHER:
+        faults.append(f"renditions begin {max(begun) - min(begun):.3f} s apart, which only an edit list would mend")
     return faults
