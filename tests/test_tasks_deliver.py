@@ -128,7 +128,7 @@ def test_a_delivery_is_four_files_that_agree(tmp_path: Path, video: Path, settin
 
 
 def test_captions_in_other_formats_lie_beside_it_and_are_named(tmp_path: Path, video: Path, settings: Settings) -> None:
-    made = deliver(Marked(video, f"{7:016x}", "a test"), CUES, title="welcome", locale="es-ES", output=str(tmp_path / "out"), facts=FACTS, settings=settings, captions=("srt", "ttml"))
+    made = deliver(Marked(video, "0" * 16, "nobody"), CUES, title="welcome", locale="es-ES", output=str(tmp_path / "out"), facts=FACTS, settings=settings, captions=("srt", "ttml"))
     told = json.loads((tmp_path / "out" / "welcome.es-ES.json").read_text())["files"]
     assert {"captions", "captions_srt", "captions_ttml"} < set(told) and set(made.files) == {*told, "sidecar"}
     for role, suffix in (("captions_srt", ".srt"), ("captions_ttml", ".ttml")):
