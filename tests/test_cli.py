@@ -71,6 +71,7 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("consent", "add", "--person", "Ann", "--basis", "licence", "--portrait", "0" * 64), {}, 2, "consent.refused"),
         (("erase", "nobody"), {}, 2, "consent.unknown"),
         (("detect", "nowhere.mp4"), {}, 2, "store.missing"),
+        (("qc", "nowhere.mp4"), {}, 2, "store.missing"),
         (("score", "{bad}"), {}, 2, "media.unreadable"),
         (("report", "nobody"), {}, 2, "batch.missing"),
         (("review", "nobody"), {}, 2, "batch.missing"),

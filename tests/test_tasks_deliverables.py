@@ -88,6 +88,7 @@ def out_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings) ->
         with pytest.raises(StoreUnavailable):
             publish.deliver(first, take)
     assert not (folder / "out" / f"{NAME}.mp4").exists()
+    take.made.pop("score")  # as of a take that the ledger holds
     publish.deliver(worker(database, settings, held, folder / "second"), take)
     yield folder / "out"
     database.close()
@@ -290,9 +291,9 @@ def test_heights_are_never_above_the_picture() -> None:
     ("deliver", "said"),
     [
         ({"formats": ["mp5"]}, "mov or hls"), ({"tracks": [{"audio": "a.wav"}]}, "no language"), ({"tracks": ["original"]}, "no original sound"), ({"heights": [720]}, "without HLS"),
-        ({"formats": ["hls"], "heights": [721]}, "odd"), ({"qc": {"loudness": 3}}, "qc.loudness"), ({"stem": "wav"}, "stem"), ("{", "not JSON"), ({"tracks": [{"audio": "http://x/a.wav", "locale": "fr"}]}, "http:// cannot be read"),
+        ({"formats": ["hls"], "heights": [721]}, "odd"), ({"qc": {"loudness": 3}}, "qc.loudness"), ({"stem": "wav"}, "stem"), ({"tracks": [{"audio": "a.wav", "locale": "fr", "name": "a\0b"}]}, "invisible"), ("{", "not JSON"), ({"tracks": [{"audio": "http://x/a.wav", "locale": "fr"}]}, "http:// cannot be read"),
     ],
-    ids=["format", "language", "original", "heights", "odd", "loudness", "unknown", "json", "place"],
+    ids=["format", "language", "original", "heights", "odd", "loudness", "unknown", "name", "json", "place"],
 )  # fmt: skip
 def test_faults_of_what_is_asked_are_told(deliver: Any, said: str) -> None:
     job = {"title": "a", "locale": "es", "portrait": "p.png", "text": "x", "deliver": deliver}

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -33,6 +34,13 @@ class TrackRow(BaseModel):
     def _locale(cls, value: str) -> str:
         if value and not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", value):
             raise PydanticCustomError("locale", "{name} is not a locale|write language and region, as en-US", {"name": repr(value[:40])})
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if any(unicodedata.category(c) in ("Cc", "Cf", "Cs") for c in value):
+            raise PydanticCustomError("name", "the name holds invisible characters|write it anew")
         return value
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from tasks.qc.checks import Known
 from tasks.qc.container import look
 from tasks.qc.picture import Pictures, watch
 from tasks.qc.report import TYPES, examine, written
-from tasks.stages import Made, Take, Work, keep
+from tasks.stages import Made, Take, Work, keep, key_of
 from tasks.values import load_tree, save_tree, score_tree
 
 LOST = 0.05  # seconds of a cue that may be cut off
@@ -25,8 +25,9 @@ def report_of(work: Work, take: Take, delivered: Made, limits: QcRow, hls: list[
 
     Raises DubwrightError (qc.failed) where the manifest requires that it passes and it does not, MediaError where the file cannot be read.
     """
+    assert take.score is not None
     asks = {
-        "code": source_hash("tasks/qc", "infra/marking/detect.py", "infra/packaging"), "video": delivered.sha256, "score": take.made["score"].sha256, "verdict": take.verdict.verdict,
+        "code": source_hash("tasks/qc", "infra/marking/detect.py", "infra/packaging"), "video": delivered.sha256, "score": key_of("score", score_tree(take.score)), "verdict": take.verdict.verdict,
         "speech": work.made["speech"].sha256, "review": bool(take.review), "limits": limits.model_dump(mode="json"), "hls": hls,
         "source": work.spec["inputs"].get("video", {}).get("sha256"),
     }  # fmt: skip
