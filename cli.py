@@ -17,6 +17,7 @@ import cli_catalogue
 import cli_common
 import cli_observe
 import cli_operate
+import cli_quality
 import cli_rights
 import cli_serve
 import cli_supply
@@ -593,6 +594,7 @@ cli_webhooks.add(app, verb)
 cli_serve.add(app, verb)
 cli_rights.add(app, verb)
 cli_supply.add(app, models_app, verb)
+cli_quality.add(app, verb)
 
 
 def main() -> None:
