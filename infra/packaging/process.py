@@ -5,9 +5,10 @@ import subprocess
 from pathlib import Path
 
 from infra.errors import DiskFull, MediaError, SetupError
-from infra.media import FORMATS, LONGEST_SECONDS, ffmpeg
+from infra.guard.kinds import FORMATS
+from infra.media import LONGEST_SECONDS, ffmpeg
 
-SAFE = ("-protocol_whitelist", "file", "-format_whitelist", FORMATS)
+SAFE = ("-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS))
 PATIENCE = 4 * LONGEST_SECONDS  # seconds
 
 
