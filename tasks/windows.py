@@ -57,11 +57,6 @@ class Windows:
         self.earlier = 0.0  # seconds that windows took which were made before
         self._started = time.perf_counter()
 
-    @property
-    def there(self) -> list[bool]:
-        """Of each window, whether it was made before."""
-        return [bool(ledger.find_stage(self.work.database, key) or ledger.find_stage(self.work.database, cut_key(key))) for key in self.keys]
-
     def missing(self, out: FilmWriter) -> Iterator[tuple[int, int | None]]:
         """Put windows that were made before into a film, each in its place; stretches between them come as (first picture, last + 1), None for
         the film's end, and are to be written before the next is asked for.

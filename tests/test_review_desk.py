@@ -1,6 +1,5 @@
 """The review desk in a real browser, on takes that were really rendered: every decision, two reviewers at once, undo, keys alone, axe."""
 
-import shutil
 import subprocess
 import threading
 import time
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from browser_cases import browser_fixture  # noqa: F401 (a fixture)
 from db import accounts, desk, pending, queries, reviews
 from db.session import Database, open_database
 from flow_cases import COLLINS, Watched, run_manifest, settings, write_manifest  # noqa: F401 (settings is a fixture)
@@ -19,8 +19,6 @@ from infra.settings import Settings
 from tasks.manifest import load_manifest
 from test_flows_ladder import ask
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run", "--autoplay-policy=no-user-gesture-required"]
 PASSWORD = "correct horse battery"
 SCRIPT = "WEBVTT\n\n00:00.000 --> 00:01.000\nHello there.\n\n00:01.100 --> 00:01.900\nGood day.\n"
 
@@ -72,17 +70,6 @@ def served_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings)
     server.should_exit = True
     thread.join(timeout=20)
     database.close()
-
-
-@pytest.fixture(scope="module", name="browser")
-def browser_fixture() -> Iterator[Any]:
-    if not CHROMIUM:
-        pytest.skip("left out: no Chromium here (Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="left out: no playwright here (pip install playwright)")
-    with sync_api.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 def page_of(browser: Any, served: Served, name: str = "", **more: Any) -> Any:

@@ -1,8 +1,6 @@
 """The report: one file that asks nothing of the network, opened in a real browser where there is one."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from fractions import Fraction
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from browser_cases import browser_fixture  # noqa: F401 (a fixture)
 from infra import charts
 from infra.artifacts import Artifacts
 from infra.media import VideoWriter, write_wav
@@ -20,16 +19,6 @@ from tasks import report
 from tasks.report import write_report
 
 PORTRAITS = Path(__file__).resolve().parent.parent / "demo" / "portraits"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 LEVELS = {
     "scorer": "ab" * 32,
     "levels": [{"seconds": 1.0, "passes": 2.7, "fails": 0.2}, {"seconds": 3.0, "passes": 2.0, "fails": 1.5}],
@@ -286,17 +275,6 @@ def test_words_for_times_sizes_and_offsets() -> None:
     assert [report.clock(s) for s in (None, 0.04, 9.96, 65.2, 7380)] == ["–", "0.0 s", "10 s", "1 min 05 s", "2 h 03 min"]
     assert report.offset_words(-1) == "lips 1 frame (40 ms) before the sound" and report.offset_words(None) == "not measured"
     assert report.size(3 * 2**20) == "3.0 MB" and report.size(10) == "1 KB"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if not CHROMIUM:
-        pytest.skip("left out: no Chromium here (Debian: apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="left out: no playwright here (pip install playwright)")
-    with sync_api.sync_playwright() as play:
-        started = play.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield started
-        started.close()
 
 
 def until(page: Any, condition: str) -> None:
