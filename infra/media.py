@@ -1,9 +1,11 @@
 """Sound and video in and out: PyAV reads, ffmpeg (from a wheel) writes, both told exactly what to do.
 
-Files are opened as local files only; no shell, no network protocol.
+Files are opened as local files only, by the demuxer that their first bytes name, after the guard has opened them (docs/hostile.md);
+no shell, no network protocol.
 """
 
 import functools
+import os
 import shutil
 import signal
 import subprocess
@@ -18,14 +20,11 @@ from typing import Any
 import numpy as np
 
 from infra.errors import DiskFull, MediaError, SetupError
+from infra.guard import kinds
+from infra.guard.door import admit
 from infra.samples import Samples, Wave, blocks_of, settled, silence
+from infra.settings import get_settings
 
-# containers that hold their own data: a playlist or a list of files would open other files
-FORMATS = (
-    "mov,matroska,avi,flv,live_flv,mpegts,mpeg,mpegvideo,asf,ogg,nut,mxf,dv,gxf,rm,ivf,obu,h264,hevc,vvc,m4v,mjpeg,gif,apng,yuv4mpegpipe,swf,"
-    "wav,w64,rf64,flac,mp3,aac,ac3,eac3,aiff,au,caf,amr,ape,wv,tta,mpc,mpc8,dts,truehd,tak,voc,xwma,iff,loas"
-)
-OPTIONS = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
 LONGEST_SECONDS = 4 * 3600
 
 
@@ -42,13 +41,26 @@ class MediaInfo:
 
 
 def open_media(path: Path) -> Any:
-    """PyAV's container of a local file. Raises MediaError."""
+    """PyAV's container of a local file that the guard admits (infra/guard). Raises MediaError."""
     import av
 
+    admit(path)
+    settings = get_settings()
     try:
-        return av.open(str(path.absolute()), options=OPTIONS)
-    except (av.FFmpegError, ValueError, OSError) as error:
+        with path.open("rb") as file:
+            form = kinds.format_of(lambda at, size: os.pread(file.fileno(), size, at))
+        if not form:
+            raise ValueError("it has changed since it was looked at")
+        media = av.open(str(path.absolute()), format=form, options=kinds.options(form))
+    except (av.FFmpegError, ValueError, OSError, RuntimeError) as error:
         raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
+    if name := kinds.strange(media):
+        media.close()
+        raise MediaError(f"{path.name} holds {name}, which is not read here", code="media.codec")
+    for stream in media.streams.video:
+        if stream.codec_context is not None:
+            stream.codec_context.options = {"max_pixels": str(settings.input_side**2)}
+    return media
 
 
 def packets_of(media: Any, streams: list[Any]) -> Iterator[Any]:
@@ -57,7 +69,8 @@ def packets_of(media: Any, streams: list[Any]) -> Iterator[Any]:
     A stream that the file reveals on the way makes PyAV 18 fail at the end, when everything was read; it is left out.
     """
     try:
-        yield from media.demux(streams)
+        if streams:  # PyAV takes no streams for all of them
+            yield from media.demux(streams)
     except IndexError:
         return
 
@@ -189,7 +202,7 @@ class VideoWriter:
         self.path, self.frames = path, 0
         self.fresh = path.with_name(f".incoming-{path.name}")
         rate = f"{fps.numerator}/{fps.denominator}"
-        sound = [] if audio is None else ["-i", str(audio.absolute())]
+        sound = [] if audio is None else ["-protocol_whitelist", "file", "-f", "wav", "-i", str(audio.absolute())]
         arguments = [
             ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin", "-y",
             "-f", "rawvideo", "-pix_fmt", "rgb24", "-video_size", f"{width}x{height}", "-framerate", rate, "-i", "pipe:0",

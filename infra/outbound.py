@@ -77,10 +77,10 @@ def public(address: Address) -> bool:
 
 
 def _inner(address: Address) -> Address | None:
-    """The IPv4 address that an IPv6 address carries: mapped, 6to4, Teredo, NAT64."""
+    """The IPv4 address that an IPv6 address carries: mapped, compatible (RFC 4291, 2.5.5.1), 6to4, Teredo, NAT64."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
-    if any(address in network for network in NAT64):
+    if int(address) >> 32 == 0 or any(address in network for network in NAT64):
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
 

@@ -3,11 +3,13 @@
 Keys are relative paths with forward slashes. Objects written with `if_absent` are created once or not at all, on both backends.
 """
 
+import errno
 import hashlib
 import os
 import posixpath
 import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from infra.errors import AccessDenied, AlreadyThere, ObjectMissing, StoreError, 
 from infra.settings import Settings, get_settings
 
 CHUNK = 8 * 2**20
+BUCKET, IP = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"), re.compile(r"\d+\.\d+\.\d+\.\d+")  # what a bucket may be called, and not
+NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.EINVAL)  # no file is of that name
 
 
 @dataclass(frozen=True)
@@ -63,9 +67,11 @@ class Store(Protocol):
 
 
 def open_store(url: str, settings: Settings | None = None) -> Store:
-    """The store behind `s3://bucket/prefix`, `file:///folder` or a folder's path."""
+    """The store behind `s3://bucket/prefix`, `file:///folder` or a folder's path. Raises StoreError for what is none of them."""
     if url.startswith("s3://"):
         place = urlparse(url)
+        if not BUCKET.fullmatch(place.netloc) or ".." in place.netloc or IP.fullmatch(place.netloc):
+            raise StoreError(f"{place.netloc[:80]!r} is no name of a bucket", code="store.name", next_step="Write s3://bucket/key; a server's address belongs into DUBWRIGHT_S3_ENDPOINT_URL.")
         return S3Store(place.netloc, place.path.strip("/"), settings or get_settings())
     if re.match(r"^[a-z][a-z0-9+.-]*://", url) and not url.startswith("file://"):
         raise StoreError(f"{url} is neither s3:// nor a folder", code="store.scheme", next_step="Use s3://bucket/prefix or a folder's path.")
@@ -81,12 +87,15 @@ def split_url(url: str) -> tuple[str, str]:
 def within(base: str, place: str) -> str:
     """A place as somebody at `base` (a folder or `s3://bucket/prefix`) names it: a URL or a full path stands for itself.
 
-    Raises StoreError for a relative name that climbs out of its bucket.
+    Raises StoreError for a relative name that climbs out of its bucket, and for a home folder that nobody has.
     """
     if place.startswith(("s3://", "file://", "/")):
         return place
     if place.startswith("~"):
-        return str(Path(place).expanduser())
+        try:
+            return str(Path(place).expanduser())
+        except RuntimeError as error:
+            raise StoreError(f"{place[:80]!r} names nobody's home folder", code="store.name", next_step="Write ./~ for a name that begins so.") from error
     if not base.startswith("s3://"):
         return str(Path(base) / place)
     home = urlparse(base)
@@ -102,15 +111,19 @@ def beside(path: Path) -> Path:
 
 
 def fetch(url: str, target: Path, settings: Settings | None = None, base: str = "") -> None:
-    """Copy an input, named by `s3://...` or a path (relative to `base`), to a local file."""
+    """Copy an input, named by `s3://...` or a path (relative to `base`), to a local file. Raises StoreError; store.too_large where it is."""
     store_url, key = split_url(within(base, url) if base else url)
-    open_store(store_url, settings).download(key, target)
+    store, most = open_store(store_url, settings), (settings or get_settings()).input_gib
+    found = store.info(key)
+    if found is not None and found.size > most * 2**30:
+        raise StoreError(f"{url} holds {found.size / 2**30:.1f} GiB, more than {most:g}", code="store.too_large", next_step="Give a smaller file; DUBWRIGHT_INPUT_GIB is the limit.")
+    store.download(key, target)
 
 
 def _checked(key: str) -> str:
     parts = key.split("/")
-    if not key or key.startswith("/") or ".." in parts or "\x00" in key or len(key.encode()) > 1000:
-        raise StoreError(f"{key[:80]!r} is not a usable name", code="store.name", next_step="Use a relative name without '..' and NUL.")
+    if not key or key.startswith("/") or ".." in parts or "\x00" in key or any(0xD800 <= ord(c) < 0xE000 for c in key) or len(key.encode()) > 1000:
+        raise StoreError(f"{key[:80]!r} is not a usable name", code="store.name", next_step="Use a relative name in UTF-8 without '..' and NUL.")
     return key
 
 
@@ -154,10 +167,18 @@ class FolderStore:
 
     def _open(self, key: str) -> Any:
         try:
-            return self._path(key).open("rb")
+            handle = os.open(self._path(key), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe's reader would wait for a writer
+            if stat.S_ISREG(os.fstat(handle).st_mode):
+                return os.fdopen(handle, "rb")
+            os.close(handle)
+            raise ObjectMissing(f"{self._path(key)} is no file")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise ObjectMissing(f"{self._path(key)} does not exist") from error
-        except PermissionError as error:
+        except OSError as error:
+            if error.errno in NOWHERE:
+                raise StoreError(f"{self._path(key)} cannot be opened ({error.strerror})", code="store.name", next_step="Check the path.") from error
+            if not isinstance(error, PermissionError):
+                raise
             raise AccessDenied(f"cannot read {self._path(key)}", next_step="Check the file's permissions.") from error
 
     def get(self, key: str) -> bytes:
@@ -177,7 +198,10 @@ class FolderStore:
         fresh = beside(path)
         try:
             with self._open(key) as data, fresh.open("wb") as out:
-                shutil.copyfileobj(data, out, CHUNK)
+                left = os.fstat(data.fileno()).st_size  # no more: what the kernel makes up as it is read has no end
+                while left > 0 and (chunk := data.read(min(CHUNK, left))):
+                    out.write(chunk)
+                    left -= len(chunk)
             fresh.replace(path)
         finally:
             fresh.unlink(missing_ok=True)
@@ -185,10 +209,12 @@ class FolderStore:
     def info(self, key: str) -> ObjectInfo | None:
         """Size of the file; its tag is made of size and time."""
         try:
-            stat = self._path(key).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return ObjectInfo(key, stat.st_size, f"{stat.st_size:x}-{stat.st_mtime_ns:x}")
+            told = self._path(key).stat()
+        except OSError as error:
+            if error.errno in NOWHERE:
+                return None
+            raise
+        return ObjectInfo(key, told.st_size, f"{told.st_size:x}-{told.st_mtime_ns:x}")
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Files under the folder, unfinished ones left out."""

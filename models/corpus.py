@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.errors import MediaError
+from infra.media import open_media
 from models.faces.crop import Square, cut, face_square, mouth_square
 
 FACE_SIZE, MOUTH_SIZE, MARGIN = 160, 96, 1.25
@@ -62,12 +63,12 @@ def read_clip(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     import av
 
-    with av.open(str(path)) as media:
+    with open_media(path) as media:
         rate = media.streams.video[0].average_rate
         if rate is not None and abs(rate - 25) > 0.01:
             raise MediaError(f"{path.name} has {float(rate):.2f} frames a second", code="media.rate", next_step="Convert the clips: ffmpeg -i IN -r 25 OUT.mkv")
         frames = np.stack([f.to_ndarray(format="rgb24") for f in media.decode(video=0)])
-    with av.open(str(path)) as media:
+    with open_media(path) as media:
         resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
         parts = [r.to_ndarray()[0] for f in media.decode(audio=0) for r in resampler.resample(f)]
         parts += [r.to_ndarray()[0] for r in resampler.resample(None)]

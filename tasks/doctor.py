@@ -21,6 +21,7 @@ def examine(settings: Settings) -> list[Row]:
     return [
         _row("python", True, _python, "Nothing runs.", "Install Python 3.11."),
         _row("ffmpeg", True, ffmpeg_works, "No video can be written.", "pip install imageio-ffmpeg"),
+        _row("media guard", True, _guard, "No portrait, video or recording is read.", "Free memory, and let processes be started; docs/hostile.md says what it needs."),
         _row("speech (espeak-ng)", True, _espeak, "Only recordings can be dubbed.", "pip install espeakng-loader"),
         _row("voice activity", True, lambda: _version("silero-vad", "onnxruntime"), "Silence cannot be told from speech.", "pip install silero-vad onnxruntime"),
         _row("face landmarks", True, lambda: _version("mediapipe"), "Portraits cannot be read.", "pip install mediapipe==0.10.14"),
@@ -65,6 +66,12 @@ def ffmpeg_works() -> str:
         step = "pip install imageio-ffmpeg, and unset IMAGEIO_FFMPEG_EXE if it is set."
         raise SetupError(f"ffmpeg does not start ({error})", code="setup.ffmpeg", next_step=step) from error
     return said.partition("\n")[0].partition(" Copyright")[0]
+
+
+def _guard() -> str:
+    from infra.guard.door import shut_in
+
+    return "shut in by the kernel" if shut_in() else "within limits; this kernel filters no system calls"
 
 
 def _espeak() -> str:

@@ -2,18 +2,16 @@
 
 import re
 import threading
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.errors import InputError
+from infra.guard import door
 from models.types import Portrait
 
-LARGEST_PIXELS, LARGEST_BYTES = 100_000_000, 200 * 2**20  # a picture beyond is refused unread
-SMALLEST_SIDE = 32
-FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "JPEG2000", "PPM")
+LARGEST_BYTES = 200 * 2**20  # a picture beyond is refused unread
 COMFORT_SIDE, LARGEST_SIDE, COMFORT_FACE = 1920, 4096, 256  # pixels: see `_fitted`
 SMALLEST_FACE = 64  # pixels, the longer side of the face
 STEEPEST_YAW = 30.0  # degrees
@@ -84,101 +82,21 @@ def check(picture: np.ndarray, faces: list[Any], name: str) -> None:
 def read_picture(path: Path) -> np.ndarray:
     """Any picture file as it is rendered: uint8 RGB [H, W, 3], upright by EXIF, alpha over white, colours as sRGB.
 
-    What is larger than 1920 pixels a side is reduced to that, or to 256 pixels of face, or to 4096 (see `_fitted`); the same file
+    It is decoded by the guard's helper (infra/guard/stills.py), within its limits. What is larger than 1920 pixels a side is reduced to that, or to 256 pixels of face, or to 4096 (see `_fitted`); the same file
     gives the same picture. Raises InputError.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    Image.init()  # all kinds are known before some are named
     try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise _bad(path, f"holds more than {LARGEST_BYTES // 2**20} MB")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata is no reason to speak; size is checked below
-            with Image.open(path, formats=[kind for kind in FORMATS if kind in Image.OPEN]) as opened:
-                _check_size(path, *opened.size)
-                plain = np.ascontiguousarray(_plain(opened))
-    except UnidentifiedImageError as error:
-        raise _bad(path, "is not an image file that can be read") from error
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise _bad(path, f"cannot be opened ({error.strerror})") from error
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        ArithmeticError,
-        KeyError,
-        IndexError,
-        TypeError,
-        EOFError,
-        Image.DecompressionBombError,
-    ) as error:
-        raise _bad(path, f"is damaged ({error})") from error
-    return _fitted(plain)
-
-
-def _check_size(path: Path, width: int, height: int) -> None:
-    if width * height > LARGEST_PIXELS:
-        raise _bad(path, f"measures {width} x {height}; at most {LARGEST_PIXELS // 1_000_000} megapixels are read")
-    if min(width, height) < SMALLEST_SIDE:
-        raise _bad(path, f"measures only {width} x {height} pixels")
+        if path.is_file() and path.stat().st_size > LARGEST_BYTES:
+            raise InputError(f"holds more than {LARGEST_BYTES // 2**20} MB", code="input.bad_picture")
+        return _fitted(door.picture(path))
+    except InputError as error:
+        step = "Export the picture as PNG or JPEG and try again."
+        raise InputError(f"{_called(path)} {error.message}", code=error.code, next_step=step) from error
 
 
 def _called(path: Path) -> str:
     """How messages name a picture: by its file, unless that is named by a hash, which tells a reader nothing."""
     return "the picture" if re.fullmatch(r"[0-9a-f]{64}", path.stem) else path.name
-
-
-def _bad(path: Path, what: str) -> InputError:
-    step = "Export the picture as PNG or JPEG and try again."
-    return InputError(f"{_called(path)} {what}", code="input.bad_picture", next_step=step)
-
-
-def _plain(opened: Any) -> np.ndarray:
-    """A Pillow picture as RGB array [H, W, 3]; of several frames the first."""
-    from PIL import Image, ImageOps
-
-    picture = ImageOps.exif_transpose(opened)
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        return np.repeat(_eight_bits(np.asarray(picture))[..., None], 3, axis=2)
-    picture = _standard_colours(picture, opened.info.get("icc_profile"))
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
-    return np.asarray(picture.convert("RGB"))
-
-
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Grey values of more than 8 bits as uint8; their scale is the smallest usual one that holds the largest."""
-    if not np.isfinite(values).all():
-        raise ValueError("values that are not numbers")
-    top = float(values.max())
-    full = (
-        next((limit for limit in (1.0, 255.0, 65535.0) if top <= limit), top)
-        if values.dtype.kind == "f"
-        else (255.0 if top <= 255 else max(65535.0, top))
-    )
-    return (np.clip(values.astype(np.float64) / full, 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _standard_colours(picture: Any, profile: bytes | None) -> Any:
-    """The picture in sRGB where it carries another colour profile that can be read; alpha is kept."""
-    if not profile or picture.mode not in ("RGB", "RGBA", "CMYK", "L"):
-        return picture
-    import io
-
-    from PIL import ImageCms
-
-    alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-    try:
-        plain = picture.convert("RGB") if alpha is not None else picture
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        changed = ImageCms.profileToProfile(plain, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture
-    if alpha is not None and changed is not None:
-        changed.putalpha(alpha)
-    return changed or picture
 
 
 def _fitted(picture: np.ndarray) -> np.ndarray:

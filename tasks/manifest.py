@@ -73,9 +73,11 @@ def load_manifest(place: str | Path, *, output: str = "", batch: str = "", setti
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > LARGEST_BYTES:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+        if len(data) > LARGEST_BYTES:
             raise InputError(f"the manifest {path.name} is larger than {LARGEST_BYTES >> 20} MiB", code="manifest.too_large", next_step="Split it into several batches.")
-        return path.read_text(encoding="utf-8-sig")
+        return data.decode("utf-8-sig")
     except (FileNotFoundError, IsADirectoryError) as error:
         raise InputError(f"there is no manifest at {path}", code="manifest.missing", next_step="Check the path; `dubwright demo` shows a manifest that works.") from error
     except UnicodeDecodeError as error:

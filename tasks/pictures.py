@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.errors import MediaError
-from infra.media import OPTIONS
+from infra.media import open_media
 from models.faces.crop import Square, cut, face_square
 
 POSTER_SIDE, POSTER_QUALITY = 1280, 88
@@ -23,7 +23,7 @@ def frames_at(video: Path, times: list[float]) -> Iterator[tuple[float, np.ndarr
     import av
 
     try:
-        with av.open(str(video.absolute()), options=OPTIONS) as media:
+        with open_media(video) as media:
             if not media.streams.video:
                 raise MediaError(f"{video.name} holds no picture", code="media.no_video")
             stream = media.streams.video[0]
@@ -50,7 +50,7 @@ def length(video: Path) -> float:
     import av
 
     try:
-        with av.open(str(video.absolute()), options=OPTIONS) as media:
+        with open_media(video) as media:
             stream = media.streams.video[0] if media.streams.video else None
             if stream is None:
                 raise MediaError(f"{video.name} holds no picture", code="media.no_video")

@@ -82,7 +82,7 @@ def faces(work: Work) -> None:
     from tasks.faces import read_picture, read_portrait
 
     picture = work.inputs["portrait"]
-    asks = {"code": source_hash("tasks/faces.py", "models/faces"), "portrait": work.spec["inputs"]["portrait"]["sha256"]}
+    asks = {"code": source_hash("tasks/faces.py", "infra/guard/stills.py", "models/faces"), "portrait": work.spec["inputs"]["portrait"]["sha256"]}
     work.made["faces"] = keep(
         work, "faces", "faces.npz", asks, work.sources("portrait"), lambda path: save_landmarks(path, read_portrait(picture).landmarks)
     )

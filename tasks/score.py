@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from infra.errors import MediaError
-from infra.media import OPTIONS, iter_frames, read_audio
+from infra.media import iter_frames, open_media, read_audio
 from infra.memory import let_go, tidied
 from infra.samples import Samples, Wave, delayed, loudest
 from infra.video import pictures
@@ -65,11 +65,9 @@ def sound_of(path: Path) -> Wave:
 
 def sound_delay(path: Path) -> float:
     """Seconds from the first picture to the first sound by the file's time stamps; negative where the sound starts earlier."""
-    import av
-
     first = []
     for kind in ("audio", "video"):
-        with av.open(str(path.absolute()), options=OPTIONS) as media:
+        with open_media(path) as media:
             stream = next((s for s in media.streams if s.type == kind), None)
             frame: Any = next(media.decode(stream), None) if stream is not None else None
             first.append(float(frame.pts * frame.time_base) if frame is not None and frame.pts is not None else 0.0)
