@@ -18,6 +18,7 @@ import cli_observe
 import cli_operate
 import cli_rights
 import cli_serve
+import cli_supply
 import cli_token
 import cli_webhooks
 from cli_common import Json
@@ -325,19 +326,6 @@ def _digest_of(file: str, settings: "Settings") -> str:
         return sha256_of(Path(folder) / "file")
 
 
-@models_app.command("list")
-@verb
-def models_list(as_json: Json = False) -> None:
-    """List the weights that are installed, with licences and hashes."""
-    from dataclasses import asdict
-
-    from models import checkpoints
-
-    voice, cards = Voice(as_json), checkpoints.cards()
-    voice.result({"weights": [asdict(card) for card in cards]})
-    voice.table("", ["weights", "parameters", "licence", "sha256", "trained on"], [[f"{c.engine}/{c.name}", f"{c.parameters:,}", c.licence, c.sha256[:16], c.data] for c in cards])
-
-
 @models_app.command("import")
 @verb
 def models_import(
@@ -586,6 +574,7 @@ cli_token.add(app, verb)
 cli_webhooks.add(app, verb)
 cli_serve.add(app, verb)
 cli_rights.add(app, verb)
+cli_supply.add(app, models_app, verb)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """Marks, measured: `python -m benchmarks.marking`. What the watermark survives, how often one is seen where none is, what marking costs.
 
 Marked clips are the demo's jobs, spoken and rendered by the engine, and clips of the corpus as re-dubs' stand-ins; each is encoded as deliveries
-are, then attacked. Unmarked ones are clips of the corpus.
+are, then attacked. Unmarked ones are clips of the corpus, and their mirror images where it has too few.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -100,23 +100,31 @@ def written(path: Path, frames: list[np.ndarray]) -> Path:
     return path
 
 
-def attacked(film: Path, filters: str, crf: int) -> Path:
+def attacked(film: Path, filters: str, crf: int, path: Path | None = None) -> Path:
     """The film encoded again by x264 (medium), after filters."""
-    path = film.with_name("attacked.mp4")
+    path = path or film.with_name("attacked.mp4")
     command = [ffmpeg(), "-v", "error", "-y", "-i", str(film), *(["-vf", filters] if filters else []), "-c:v", "libx264", "-crf", str(crf), str(path)]
     subprocess.run(command, check=True)
     return path
 
 
-def alarms(paths: list[Path]) -> dict[str, Any]:
+def unmarked_clips(grid: Path, most: int, folder: Path) -> Iterator[Path]:
+    """So many clips without a mark: the corpus's and, once they are used up, their mirror images, each made as it is asked for."""
+    found = corpus(grid, most)
+    yield from found
+    for path in found[: max(0, most - len(found))]:
+        yield attacked(path, "hflip", 12, folder / "mirrored.mp4")
+
+
+def alarms(paths: Iterable[Path]) -> dict[str, Any]:
     """How many of unmarked clips give a payload, and how high the strongest of them correlates."""
-    read, strongest = 0, 0.0
+    read, strongest, number = 0, 0.0, 0
     for number, path in enumerate(paths, 1):
         found = detect.read(path)
         read, strongest = read + (found.payload is not None), max(strongest, found.strength)
         if number % 50 == 0:
             sys.stderr.write(f"{number} unmarked clips, {read} alarms, strongest {strongest:.3f}\n")
-    return {"clips": len(paths), "alarms": read, "strongest": strongest}
+    return {"clips": number, "alarms": read, "strongest": strongest}
 
 
 def costs(frames: list[np.ndarray], rounds: int) -> dict[str, list[float]]:
@@ -147,7 +155,9 @@ def run(grid: Path = GRID, unmarked: int = 1000, redubs: int = 20, payloads: int
 
     demo = survived(kept(), seed, payloads)
     real = survived(((path.stem, list(itertools.islice(iter_frames(path), MOST))) for path in corpus(grid, redubs)), seed + 1, 1)
-    quiet, cost = alarms(corpus(grid, unmarked) if unmarked else []), costs(first[0], rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = alarms(unmarked_clips(grid, unmarked, Path(folder)) if unmarked else ())
+    cost = costs(first[0], rounds)
     rate = {f"marking_{attack}": statistics.mean(found) for attack, found in demo["found"].items() if found}
     rate |= {f"marking_{attack}_corpus": statistics.mean(found) for attack, found in real["found"].items() if found}
     figures = {

@@ -25,10 +25,11 @@ FORWARD = """
 OPEN = ("queued", "running")
 
 
-def records(database: Database, person: str = "", consent_id: str = "") -> list[dict[str, Any]]:
-    """Records as plain values with their subjects and how many deliveries rest on each, of all, of a person, or one; the newest first."""
+def records(database: Database, person: str = "", consent_id: str = "", most: int | None = None) -> list[dict[str, Any]]:
+    """Records as plain values with their subjects and how many deliveries rest on each, of all, of a person, or one; the newest first, so many at most."""
     query = select(t.Consent).order_by(t.Consent.created_at.desc(), t.Consent.id.desc())
     query = query.where(t.Consent.id == consent_id) if consent_id else query.where(t.Consent.person == person) if person else query
+    query = query.limit(most)
     with database.begin() as session:
         rows = session.execute(query).scalars().all()
         ids = [row.id for row in rows]

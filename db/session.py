@@ -9,9 +9,9 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from psycopg.errors import LockNotAvailable
+from psycopg.errors import InsufficientPrivilege, LockNotAvailable
 from sqlalchemy import Connection, create_engine, event, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
 from db.versions import MIGRATIONS, Standing, standing
@@ -25,6 +25,7 @@ CONNECTION = {"connect_timeout": 10, "keepalives_idle": 20, "keepalives_interval
 SERVER = {"idle_in_transaction_session_timeout": "60s", "tcp_keepalives_idle": "20", "tcp_keepalives_interval": "10", "tcp_keepalives_count": "3", "tcp_user_timeout": "60s"}
 MIGRATION_LOCK = 7_215_133_007  # any number, the same for every process
 LOCK_SECONDS, LOCK_TRIES = 5.0, 24  # that a migration waits for a table: while it waits, everybody who wants the table waits behind it
+RIGHTS = "Run `dubwright doctor --fix` as the schema's owner, then infra/deploy/database/roles.sql, then this again."
 log = logging.getLogger(__name__)
 
 
@@ -76,6 +77,10 @@ class Database:
                 time.sleep(LOCK_SECONDS / 5)  # others have their turn
             except InterfaceError as error:
                 raise DatabaseUnavailable(f"the database does not answer ({str(error.orig).splitlines()[0]})") from error
+            except ProgrammingError as error:
+                if isinstance(error.orig, InsufficientPrivilege):
+                    raise LedgerError("this database user may not migrate the ledger's schema, which is behind", code="ledger.rights", next_step=RIGHTS) from error
+                raise
 
     def _migrate(self, revision: str, place: Path) -> None:
         with self.engine.begin() as connection:

@@ -164,6 +164,13 @@ class ConsentError(DubwrightError):
     default_step = "Add a record: `dubwright consent add --person NAME --basis ... --portrait FILE`, then run the same command again."
 
 
+class LicenceError(DubwrightError):
+    """Something whose licence does not allow what would be done with it."""
+
+    default_code = "licence.refused"
+    default_step = "`dubwright models list` shows licences."
+
+
 class SetupError(DubwrightError):
     """Something that must be installed is not."""
 

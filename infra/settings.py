@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     sign_certificates: Path | None = Field(None, description="PEM chain of who signs deliveries, the signer first; empty signs by a local key that nobody vouches for.")
     sign_key: Path | None = Field(None, description="Its private key (PEM, P-256).")
     sign_command: str = Field("", description="Instead of a key: a program that signs its standard input, as a key service's client.")
+    licences_accepted: str = Field("", description="Names of packages whose licences somebody has read and found fit for commercial use, separated by spaces.")
     timestamp_url: str = Field("", description="RFC 3161 time stamp server of signatures; empty leaves the stamp out.")
     pool: str = Field("cpu", description="Work pool that scheduled and ordered batches are rendered on.")
     pool_shards: int = Field(64, ge=1, description="Shards that may run at once, over all work pools.")

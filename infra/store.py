@@ -264,11 +264,18 @@ class S3Store:
         return f"{self.prefix}/{_checked(key)}" if self.prefix else _checked(key)
 
     def _call(self, what: str, key: str, call: Any) -> Any:
+        from boto3.exceptions import S3UploadFailedError
         from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+
+        def unwrapped() -> Any:
+            try:
+                return call()
+            except S3UploadFailedError as error:  # boto3's own name for what a large upload met
+                raise error.__context__ if isinstance(error.__context__, ClientError | BotoCoreError) else StoreError(str(error)) from error
 
         where = self.url(key) if key else f"s3://{self.bucket}"
         try:
-            return call()
+            return unwrapped()
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,15 @@ def save(tensors: dict[str, Any], *, imported: bool = False, **facts: Any) -> Ca
     path.parent.mkdir(parents=True, exist_ok=True)
     _replace(path, data)
     _replace(path.with_suffix(".json"), (json.dumps(asdict(made), indent=2) + "\n").encode())
+    return made
+
+
+def relicense(engine: str, name: str, licence: str, licence_class: str) -> Card:
+    """Say anew under which licence weights are; what their card says else stays. Raises WeightsError, ValueError for a class that does not exist."""
+    if licence_class not in LICENCE_CLASSES:
+        raise ValueError(f"licence class {licence_class!r} is none of {LICENCE_CLASSES}")
+    made = replace(card(engine, name), licence=licence, licence_class=licence_class)
+    _replace(place(engine, name).with_suffix(".json"), (json.dumps(asdict(made), indent=2) + "\n").encode())
     return made
 
 

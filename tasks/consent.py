@@ -14,6 +14,7 @@ from db.session import Database
 from infra.errors import ConsentError
 from infra.settings import Settings
 from infra.store import fetch, sha256_of
+from tasks import licences
 from tasks.stages import Work
 
 SUBJECTS = {"portraits": "portrait", "videos": "video", "voices": "voice"}
@@ -27,7 +28,8 @@ def use_of(work: Work) -> Use:
 
 
 def check(work: Work) -> None:
-    """Raises ConsentError where no valid record covers a face or voice that the job uses."""
+    """Raises ConsentError where no valid record covers a face or voice that the job uses, LicenceError where what would render it may not be used so."""
+    licences.check(work)
     (found,) = consents.resting_on(work.database, [use_of(work)])
     if isinstance(found, ConsentError):
         raise found

@@ -41,10 +41,18 @@ def engine(name: str, preset: str) -> Any:
     return AvctEngine.load(preset)
 
 
-def usable(preset: str, *, video: bool) -> tuple[str, ...]:
-    """The engines whose weights of a preset are here, for a video or for a portrait."""
+def usable(preset: str, *, video: bool, commercial: bool = True) -> tuple[str, ...]:
+    """The engines whose weights of a preset are here and, for commercial use, may be used so; for a video or for a portrait."""
     there = [name for (name, size), parts in WEIGHTS.items() if size == preset and all(checkpoints.place(name, part).exists() for part in parts)]
-    return tuple(name for name in there if not video or name in LIPS)
+    return tuple(name for name in there if (not video or name in LIPS) and not (commercial and unlicensed(name, preset, video=video)))
+
+
+def unlicensed(name: str, preset: str, *, video: bool) -> list[checkpoints.Card]:
+    """The cards of weights by which a job of an engine (`auto`: of any) is made and which may not be used commercially, as far as they are here."""
+    makers = [one for one, size in WEIGHTS if size == preset and (not video or one in LIPS)] if name == "auto" else [name, *(["avct"] if not video and name in LIPS else [])]
+    parts = [(one, part) for one in makers for part in WEIGHTS.get((one, preset), ())] + [("syncnet", "compact")]
+    there = [checkpoints.card(one, part) for one, part in dict.fromkeys(parts) if checkpoints.place(one, part).exists()]
+    return [card for card in there if card.licence_class != "open"]
 
 
 def mover(name: str, preset: str) -> Any:

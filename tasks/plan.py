@@ -16,13 +16,14 @@ from typing import Any, Literal
 from db import consents, ledger, queries
 from db.session import Database
 from infra.artifacts import Artifacts
-from infra.errors import ConsentError, DubwrightError, InputError, classify
+from infra.errors import ConsentError, DubwrightError, InputError, LicenceError, classify
 from infra.media import probe
 from infra.settings import Settings
 from infra.store import within
 from models import checkpoints
 from models.imports import PAPER
 from models.types import Cue
+from tasks import licences
 from tasks.engines import LIPS
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
@@ -98,6 +99,7 @@ def plan(manifest: Manifest, database: Database, settings: Settings, tell: Calla
         if job.state == "made" and job.key in there:
             job.state, job.delivered = "exists", there[job.key]
     _ask_consent(database, jobs)
+    _ask_licences(jobs, settings)
     return Plan(manifest, output, key, jobs)
 
 
@@ -123,6 +125,19 @@ def _ask_consent(database: Database, jobs: list[Planned]) -> None:
     for job, rest in zip(wanted, found, strict=True):
         if isinstance(rest, ConsentError):
             job.state, job.error, job.estimate = "invalid", rest, 0.0
+
+
+def _ask_licences(jobs: list[Planned], settings: Settings) -> None:
+    """Jobs for commercial use that would be made by what may not be used so cannot be. The ledger keeps no such fault either."""
+    found: dict[tuple[str, str, bool], LicenceError | None] = {}
+    for job in jobs:
+        if job.state == "made" and job.row.commercial:
+            ask = (job.row.engine, job.row.preset, bool(job.row.video))
+            if ask not in found:
+                found[ask] = licences.fault(ask[0], ask[1], video=ask[2], commercial=True, settings=settings)
+            if (known := found[ask]) is not None:
+                job.state, job.estimate = "invalid", 0.0
+                job.error = LicenceError(known.message, code=known.code, job=job.name, next_step=known.next_step)
 
 
 def _asked(job: Planned) -> dict[str, Any]:
@@ -241,6 +256,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
     asks += [] if row.engine == "auto" else ["no other engine"]
     asks += [{"label": row.label}] if row.label else []
+    asks += [] if row.commercial else ["not for commercial use"]
     if row.video:
         asks.append(dubbing_of(row))
     if asked := asked_of(row):
@@ -353,9 +369,10 @@ def spec_of(made: Plan, job: Planned) -> dict[str, Any]:
         "use": row.use,
         "territory": row.territory,
         "label": row.label,
+        "commercial": row.commercial,
         "dubbing": dubbing_of(row) if row.video else None,
         **asked_of(row),
         "seconds": round(job.seconds, 2),
         "estimate": round(job.estimate, 2),
-        "fault": None if job.error is None or isinstance(job.error, ConsentError) else job.error.to_dict() | {"job": job.name},
+        "fault": None if job.error is None or isinstance(job.error, ConsentError | LicenceError) else job.error.to_dict() | {"job": job.name},
     }

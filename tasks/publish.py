@@ -6,7 +6,7 @@ from db import ledger
 from infra.marking.signer import open_signer
 from infra.version import code_version
 from models.types import SyncScore
-from tasks import consent
+from tasks import consent, licences
 from tasks.deliver import Delivered
 from tasks.deliver import deliver as put
 from tasks.judge import voices_of, weights_of
@@ -25,11 +25,12 @@ NEXT = {
 def deliver(work: Work, take: Take) -> None:
     """Sign the take, put it at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes.
 
-    Before anything is put: raises ConsentError where no valid record covers a face or voice, MarkingError where the file's marks do not
+    Before anything is put: raises ConsentError where no valid record covers a face or voice, LicenceError where it may not be used commercially, MarkingError where the file's marks do not
     hold. A revocation waits until what is being delivered has been recorded.
     """
     assert work.speech is not None
     consent.check(work)
+    licences.check_take(work, take, weights_of(work, take))
     video = signed(work, take)
     marked = checked(
         video.path, payload=watermark_of(work, take), artifact=take.made["render"].sha256, signer=open_signer(work.settings), job=work.name

@@ -144,6 +144,7 @@ class Defaults(BaseModel):
     captions: tuple[Literal["vtt", "srt", "ttml"], ...] = Field(("vtt",), description="Captions that are delivered: `[vtt, srt, ttml]`; WebVTT always is.")
     label: str = Field("", description="Words shown in the picture's corner; `true` for `AI-generated`.")
     consent: str = Field("", description="The consent record that the job rests on; found by the inputs' hashes when left out.")
+    commercial: bool = Field(True, description="Whether the delivery is for commercial use. `false` lets weights render whose licence forbids that.")
     use: str = Field("", description="What the video is for, as a consent record may ask: words separated by commas.")
     territory: str = Field("", description="Where it will be shown, as a consent record may ask: country codes separated by commas.")
     priority: int = Field(0, ge=-1000, le=1000, description="A job of more is worked on first; from -1000 to 1000.")

@@ -11,6 +11,7 @@ from tasks import engines, ladder
 from tasks.gate import Thresholds, Verdict
 from tasks.judge import doubts
 from tasks.ladder import Limits, Rung, Tried
+from tasks.licences import sold
 from tasks.marking import PICTURES
 from tasks.stages import WORDS, Made, Take, Work, key_of
 from tasks.values import load_speech, score_from
@@ -26,7 +27,7 @@ def next_take(work: Work) -> Take | None:
         fixed="; ".join(doubts(work)),
     )  # fmt: skip
     if len(work.takes) < work.granted:
-        there = engines.usable(work.lease.preset, video=work.kind == "video")
+        there = engines.usable(work.lease.preset, video=work.kind == "video", commercial=sold(work.spec))
         found = ladder.wished(work.kind, found, {name: value for name, value in work.wish.items() if name != "engine" or value in there}, work.numbered)
     work.spent = "" if found.rung else found.why
     if found.rung is None:
@@ -47,7 +48,7 @@ def order_of(work: Work) -> tuple[str, ...]:
 
 def _auto(work: Work) -> tuple[str, ...]:
     video = work.kind == "video"
-    there = engines.usable(work.lease.preset, video=video)
+    there = engines.usable(work.lease.preset, video=video, commercial=sold(work.spec))
     record = queries.engine_record(work.database, video=video, preset=work.lease.preset, locale=work.lease.locale)
     order = ladder.ordered(work.kind, there, record)
     kept = ledger.settle(work.database, work.lease, "engines", {"order": list(order), "record": record, "kind": work.kind})
@@ -92,7 +93,7 @@ def recorded(work: Work) -> list[Take]:
     rows, opinions = queries.takes_of(work.database, work.lease.job_id), reviews.of_job(work.database, work.lease.job_id)
     work.numbered = max((row["number"] for row in rows), default=0)
     newest = {row["take"]: row for row in opinions}
-    there = engines.usable(work.lease.preset, video=work.kind == "video")
+    there = engines.usable(work.lease.preset, video=work.kind == "video", commercial=sold(work.spec))
     found: list[tuple[dict[str, Any], Take]] = []
     for row in rows:
         told = row["parameters"]

@@ -1,7 +1,6 @@
-"""What the tests of marks share: a small real face that sways, watermarked and signed; and ways to tamper with a file."""
+"""What the tests of marks share: a small real face that sways, watermarked and signed. How files are tampered with is benchmarks/tampering.py's."""
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import numpy as np
 
 from flow_cases import HOPPER
 from infra.marking import Watermark, manifest
-from infra.marking.signer import Signer, local_signer
-from infra.media import VideoWriter, ffmpeg, write_wav
+from infra.marking.signer import Signer
+from infra.media import VideoWriter, write_wav
 from redub_cases import face, swayed
 
 PAYLOAD, ARTIFACT = 0xFEDCBA9876543210, "c" * 64
@@ -39,54 +38,3 @@ def signed(video: Path, path: Path, signer: Signer, inputs: dict[str, Path] | No
     origin = manifest.Origin("welcome.en-US.mp4", inputs or {"portrait": HOPPER}, PAYLOAD, {"artifact": ARTIFACT, "take": 1})
     manifest.sign(video, origin, signer, path)
     return path
-
-
-def again(source: Path, path: Path, *options: str) -> Path:
-    """A file as ffmpeg makes it anew of another."""
-    subprocess.run([ffmpeg(), "-v", "error", "-y", "-i", str(source), *options, str(path)], check=True)
-    return path
-
-
-def boxes(data: bytes) -> dict[bytes, tuple[int, int]]:
-    """Where an MP4's top boxes begin and end, by kind."""
-    found, at = {}, 0
-    while at + 8 <= len(data):
-        size = int.from_bytes(data[at : at + 4], "big")
-        found[data[at + 4 : at + 8]] = (at, at + size)
-        at += size
-    return found
-
-
-def flipped(data: bytes, at: int) -> bytes:
-    """The bytes with one changed."""
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
-
-
-def tampered(folder: Path, good: Path) -> dict[str, Callable[[], bytes]]:
-    """Ten ways in which somebody may have changed a delivered file."""
-    data = good.read_bytes()
-    parts = boxes(data)
-    (media, media_end), (index, index_end), (told, told_end) = parts[b"mdat"], parts[b"moov"], parts[b"uuid"]
-
-    def stripped() -> bytes:
-        return again(good, folder / "stripped.mp4", "-c", "copy").read_bytes()
-
-    def encoded() -> bytes:
-        return again(good, folder / "encoded.mp4", "-crf", "20").read_bytes()
-
-    def lent() -> bytes:
-        """Another video under this one's manifest."""
-        other = signed(film(folder / "other.mp4", PAYLOAD ^ 1, 50), folder / "other-signed.mp4", local_signer(folder / "keys")).read_bytes()
-        begin, end = boxes(other)[b"uuid"]
-        return other[:begin] + data[told:told_end] + other[end:]
-
-    def resigned() -> bytes:
-        return signed(good, folder / "resigned.mp4", local_signer(folder / "a stranger's")).read_bytes()
-
-    return {
-        "manifest stripped": stripped, "encoded again": encoded, "manifest of another": lent, "signed by a stranger": resigned,
-        "first picture changed": lambda: flipped(data, media + 300), "last sound changed": lambda: flipped(data, media_end - 3),
-        "index changed": lambda: flipped(data, (index + index_end) // 2), "claim changed": lambda: flipped(data, data.index(b"claim_generator")),
-        "lineage changed": lambda: data.replace(ARTIFACT.encode(), b"d" * 64), "signature damaged": lambda: flipped(data, data.rindex(b"c2pa.signature", told, told_end) + 900),
-        "cut short": lambda: data[:-2000], "more appended": lambda: data + b"\0\0\0\x10junk" + b"x" * 8,
-    }  # fmt: skip

@@ -166,7 +166,7 @@ def test_every_delivered_video_carries_its_marks_and_is_known_by_what_is_left_of
     """P21: an independent reader accepts it, and stripped and encoded again it still leads to its lineage."""
     import c2pa
 
-    from marking_cases import again
+    from benchmarks.tampering import again
     from tasks.detect import detect
 
     _, done, _ = small

@@ -16,10 +16,20 @@ ALLOWED = {
     "flows": {"tasks", "db", "infra"}, "api": {"flows", "tasks", "db", "infra"}, "review": {"db", "infra"},
 }  # fmt: skip
 READERS = ("models/training/loop.py", "models/unpickle.py")
+PICKLED = ("pickle", "cloudpickle", "dill", "shelve", "marshal", "joblib", "jsonpickle")
+RUN = ("os.system", "os.popen", "eval", "exec", "compile", "__import__", "subprocess.getoutput", "subprocess.getstatusoutput", "os.execl", "os.execv", "os.execvp", "os.spawnl", "os.spawnv", "pty.spawn")
+STARTS = ("subprocess.run", "subprocess.Popen", "subprocess.check_output", "subprocess.check_call", "subprocess.call")
+# Whose code opens connections: to Postgres and S3 (db/session.py and infra/store.py, by their own libraries), and to these.
+CALLERS = {
+    "infra/outbound.py": "webhooks", "infra/mend.py": "the embedded Postgres' own socket", "infra/tracing.py": "the collector of traces", "flows/workers.py": "this machine's name", "review/openid.py": "the identity provider", "flows/conductor.py": "Prefect",
+    "cli_serve.py": "its own port", "db/workers.py": "this machine's name", "infra/store.py": "S3",
+}
+CONNECTING = ("socket", "http.client", "urllib.request", "urllib3", "httpx", "requests", "aiohttp", "ftplib", "smtplib", "telnetlib", "boto3", "websockets", "paramiko")
+FETCHING = ("torch.hub", "huggingface_hub", "transformers", "timm", "gdown", "modelscope", "kagglehub", "pooch", "torchvision.models")
 
 
 def sources(*rooms: str) -> Iterator[tuple[str, ast.Module]]:
-    for path in [p for room in rooms for p in sorted((ROOT / room).rglob("*.py"))] + [ROOT / "cli.py", ROOT / "console.py"]:
+    for path in [p for room in rooms for p in sorted((ROOT / room).rglob("*.py"))] + sorted(ROOT.glob("*.py")):
         yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
 
 
@@ -29,16 +39,36 @@ def test_no_shell_no_pickle_no_eval() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-                found += [f"{name}:{node.lineno} imports {n}" for n in names if n.split(".")[0] in ("pickle", "cloudpickle", "dill", "shelve", "marshal")]
+                found += [f"{name}:{node.lineno} imports {n}" for n in names if n.split(".")[0] in PICKLED]
             if not isinstance(node, ast.Call):
                 continue
             call = ast.unparse(node.func)
             words = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            if call in ("os.system", "os.popen", "eval", "exec", "subprocess.getoutput") or words.get("shell") not in (None, "False"):
+            if call in RUN or words.get("shell") not in (None, "False") or words.get("allow_pickle") not in (None, "False"):
+                found.append(f"{name}:{node.lineno} {call}")
+            if call in ("np.load", "numpy.load") and words.get("allow_pickle") != "False":
+                found.append(f"{name}:{node.lineno} {call}")
+            if call in STARTS and node.args and isinstance(node.args[0], ast.Constant | ast.JoinedStr):
+                found.append(f"{name}:{node.lineno} {call} of a text instead of arguments")
+            if call in ("yaml.load", "yaml.unsafe_load", "yaml.full_load", "yaml.load_all"):
                 found.append(f"{name}:{node.lineno} {call}")
             if call == "torch.load" and (words.get("weights_only") != "True" or name not in READERS):
                 found.append(f"{name}:{node.lineno} torch.load")
     assert found == []
+
+
+def test_only_these_open_connections_and_nothing_is_fetched() -> None:
+    """No engine, stage or kernel can: what renders has no way out but the ledger and the store."""
+    found, callers = [], set()
+    for name, tree in sources(*ROOMS):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or "", *(f"{node.module}.{a.name}" for a in node.names)]
+                found += [f"{name}:{node.lineno} fetches by {n}" for n in names if n.startswith(FETCHING)]
+                callers |= {name for n in names if any(n == one or n.startswith(f"{one}.") for one in CONNECTING)}
+            if isinstance(node, ast.Call) and ast.unparse(node.func).startswith(("torch.hub.", "nltk.download")):
+                found.append(f"{name}:{node.lineno} {ast.unparse(node.func)}")
+    assert found == [] and callers == set(CALLERS)
 
 
 def test_imports_run_one_way() -> None:

@@ -291,3 +291,28 @@ def test_pages_speak_the_reader_s_language(app: Any) -> None:
     assert viewer.post("/me", data={"locale": "de"}).status_code == 303
     assert "Warteschlange" in viewer.get("/", headers={**PAGE, "accept-language": "es"}).text
     assert viewer.post("/me", data={"locale": "xx"}).status_code == 422
+
+
+def test_operators_see_consent_records_and_revoke_them_with_a_reason(app: Any) -> None:
+    from db import consents, erasure
+
+    database = app.state.database
+    subjects = (("portrait", "a" * 64, "portraits/<ann>.png"),)
+    consents.add(database, consents.Record("Ann <b>", "licence", "c-ann", locales=("es",), evidence="e" * 64, subjects=subjects), "me")
+    consents.add(database, consents.Record("Bo", "synthetic", "c-bo"), "me")
+    desk = client(app, "operator")
+    listed = desk.get("/consents", headers=PAGE).text
+    assert "c-ann" in listed and "c-bo" in listed and "Ann &lt;b&gt;" in listed
+    assert "c-bo" not in desk.get("/consents?person=Ann <b>", headers=PAGE).text
+    shown = desk.get("/consents/c-ann", headers={**PAGE, "accept-language": "de"}).text
+    assert "a" * 64 in shown and "e" * 64 in shown and "Widerrufen" in shown and "<ann>" not in shown
+    for sent in ({}, {"why": "she asked"}, {"why": "she asked", "sure": "c-bo"}, {"why": " ", "sure": "c-ann"}):
+        assert desk.post("/consents/c-ann/revoke", data=sent, headers=PAGE).status_code == 409
+    assert erasure.records(database, consent_id="c-ann")[0]["state"] == "valid"
+    for _ in range(2):  # a second time changes nothing
+        assert desk.post("/consents/c-ann/revoke", data={"why": "she asked", "sure": "c-ann"}).headers["location"] == "/consents/c-ann"
+    row = erasure.records(database, consent_id="c-ann")[0]
+    assert (row["state"], row["revoked_by"], row["revoked_why"]) == ("revoked", "operator", "she asked")
+    assert [r["action"] for r in accounts.logged(database)].count("consent revoked") == 1
+    assert desk.get("/consents/c-none", headers=PAGE).status_code == 404
+    assert client(app, "reviewer").get("/consents", headers=PAGE).status_code == 403

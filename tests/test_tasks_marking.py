@@ -11,6 +11,8 @@ import c2pa
 import numpy as np
 import pytest
 
+from benchmarks import c2pa_reader
+from benchmarks.tampering import again, ways
 from db import ledger
 from db.ledger import JobSpec
 from db.session import Database
@@ -23,7 +25,7 @@ from infra.marking.signer import Signer, from_command, local_signer, open_signer
 from infra.settings import Settings
 from infra.store import FolderStore
 from ledger_cases import database, row, server, url  # noqa: F401 (fixtures)
-from marking_cases import ARTIFACT, HEIGHT, PAYLOAD, WIDTH, again, film, frames, signed, tampered
+from marking_cases import ARTIFACT, HEIGHT, PAYLOAD, WIDTH, film, frames, signed
 from tasks import marking
 from tasks.ladder import Rung
 from tasks.stages import Made, Take, Work
@@ -114,7 +116,7 @@ def independent(video: Path, anchor: str) -> str:
 
 
 def test_a_signed_file_is_accepted_and_says_what_it_is(good: Path, signer: Signer) -> None:
-    assert independent(good, signer.anchor) == "Trusted"
+    assert independent(good, signer.anchor) == "Trusted" and c2pa_reader.read(good, signer.anchor) == signer.name
     found = manifest.read(good, signer.anchor)
     assert (found.state, found.payload, found.lineage["artifact"], found.ingredients) == ("trusted", f"{PAYLOAD:016x}", ARTIFACT, ("portrait",))
     assert found.source_type.endswith("/trainedAlgorithmicMedia") and "vouched for by nobody" in found.signer
@@ -124,13 +126,15 @@ def test_a_signed_file_is_accepted_and_says_what_it_is(good: Path, signer: Signe
 
 
 def test_each_tampered_file_is_refused(place: Path, good: Path, signer: Signer) -> None:
-    """P21, by the library and by what stands before a delivery."""
-    ways = tampered(place, good)
-    assert len(ways) >= 10
-    for way, make in ways.items():
+    """P21, by the library, by a reader that shares no code with it, and by what stands before a delivery."""
+    changed = ways(place, good, local_signer(place / "a stranger's"))
+    assert len(changed) >= 10
+    for way, make in changed.items():
         path = place / "tampered.mp4"
         path.write_bytes(make())
         assert independent(path, signer.anchor) != "Trusted", way
+        with pytest.raises(c2pa_reader.Refused):
+            c2pa_reader.read(path, signer.anchor)
         with pytest.raises(MarkingError) as told:
             marking.checked(path, payload=PAYLOAD, artifact=ARTIFACT, signer=signer)
         assert told.value.code in ("marking.no_manifest", "marking.invalid", "marking.foreign") and told.value.next_step, way
@@ -171,6 +175,7 @@ def test_a_dub_keeps_its_sources_manifest(place: Path, good: Path, marked: Path,
     dub = signed(marked, place / "dub.mp4", signer, {"video": good})
     found = manifest.read(dub, signer.anchor)
     assert found.state == "trusted" and found.source_type.endswith("/compositeWithTrainedAlgorithmicMedia")
+    assert c2pa_reader.read(dub, signer.anchor) == signer.name  # the source's manifest in it holds, too
     with dub.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
         told: dict[str, Any] = json.loads(reader.json())
     (source,) = told["manifests"][told["active_manifest"]]["ingredients"]
