@@ -16,6 +16,7 @@ import typer
 import cli_common
 import cli_observe
 import cli_operate
+import cli_quality
 import cli_rights
 import cli_serve
 import cli_supply
@@ -575,6 +576,7 @@ cli_webhooks.add(app, verb)
 cli_serve.add(app, verb)
 cli_rights.add(app, verb)
 cli_supply.add(app, models_app, verb)
+cli_quality.add(app, verb)
 
 
 def main() -> None:

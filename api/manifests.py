@@ -15,6 +15,7 @@ from typing import Any
 from infra.errors import ManifestError
 from infra.settings import Settings
 from infra.store import within
+from tasks.deliverables.asked import ORIGINAL, Deliver, deliver_from
 from tasks.manifest import Manifest, check, parse
 from tasks.plan import WORDS, places_of
 
@@ -123,6 +124,13 @@ def _misplaced(manifest: Manifest, places: Places) -> Iterator[dict[str, str]]:
                 yield {"row": f"job {number} ({row.title[:40]})", "field": role, "problem": known[place], "fix": fix}
 
 
+def _with_full_tracks(deliver: Any, base: str) -> dict[str, Any]:
+    asked = Deliver.model_validate(deliver_from(deliver)).model_dump(mode="json", exclude_defaults=True)
+    for track in asked.get("tracks", ()):
+        track["audio"] = track["audio"] if track["audio"] == ORIGINAL else within(base, track["audio"])
+    return asked
+
+
 def _with_full_names(tree: dict[str, Any], base: str) -> dict[str, Any]:
     def full(fields: Any) -> Any:
         named: dict[str, Any] = {role: within(base, fields[role]) for role in ("portrait", "video", "script", "audio") if fields.get(role)}
@@ -132,6 +140,8 @@ def _with_full_names(tree: dict[str, Any], base: str) -> dict[str, Any]:
         face = fields.get("face")
         if isinstance(face, dict) and face.get("picture"):
             named["face"] = {**face, "picture": within(base, face["picture"])}
+        if fields.get("deliver"):
+            named["deliver"] = _with_full_tracks(fields["deliver"], base)
         return {**fields, **named}
 
     return {**tree, "output": within(base, tree["output"]), "defaults": full(tree.get("defaults") or {}), "jobs": [full(job) for job in tree["jobs"]]}

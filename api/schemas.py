@@ -206,7 +206,7 @@ class Delivery(BaseModel):
     url: str
     sha256: str
     size: int
-    files: dict[str, str] = Field(description="URLs by role: video, captions, poster, sidecar.")
+    files: dict[str, str] = Field(description="URLs by role: video, captions, poster, sidecar, and what else the manifest asks for (mov, hls, stem_dialogue, qc_json).")
     at: datetime
     links: dict[str, str] = Field(description="Signed links by role, where the output is a bucket.")
     links_until: datetime | None

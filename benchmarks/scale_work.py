@@ -251,7 +251,7 @@ def without_networks(sleeper: Sleeper, size: int = 0) -> None:
         take.made["score"] = stage(work, "score", {"video": video.sha256}, ((video.sha256, "render"),), lambda path: save_score(path, score))
         take.score = score
 
-    def put(video: Marked, cues: Any, *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Any, captions: Any = ()) -> deliver.Delivered:
+    def put(video: Marked, cues: Any, *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Any, captions: Any = (), more: Any = ()) -> deliver.Delivered:
         from infra.store import open_store
 
         store, called = open_store(output, settings), deliver.names(title, locale)

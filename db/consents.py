@@ -24,6 +24,11 @@ ROLES = {"portrait": "portrait", "video": "video", "audio": "voice"}  # inputs t
 LOCK = 7_215_133_010  # of the numbering of records
 
 
+def kind_of(role: str) -> str:
+    """The kind of subject that an input of a role is; empty for none. Further recordings are numbered: audio2, audio3."""
+    return ROLES.get(role.rstrip("0123456789"), "")
+
+
 @dataclass(frozen=True)
 class Record:
     """A consent record as it is entered; empty lists limit nothing. subjects: (kind, hash, place). id: empty takes the next number of the year."""
@@ -59,7 +64,7 @@ class Use:
     @classmethod
     def of_job(cls, title: str, locale: str, spec: Mapping[str, Any]) -> "Use":
         """What a job of the ledger wants."""
-        inputs = {role: told for role, told in (spec.get("inputs") or {}).items() if role in ROLES}
+        inputs = {role: told for role, told in (spec.get("inputs") or {}).items() if kind_of(role)}
         return cls(
             title, locale, spec.get("use", ""), spec.get("territory", ""), spec.get("consent", ""),
             {role: told["sha256"] for role, told in inputs.items()}, {told["sha256"]: told.get("place", "") for told in inputs.values()},
@@ -183,7 +188,7 @@ def _missing(session: Session, use: Use, sha256: str) -> ConsentError:
     query = select(t.Consent).join(t.ConsentSubject, t.ConsentSubject.consent_id == t.Consent.id).where(t.ConsentSubject.sha256 == sha256)
     rows = session.execute(query.order_by(t.Consent.created_at.desc())).scalars().all()
     faults = [_fault(row, use) for row in rows]
-    option = f"--{ROLES.get(role, 'portrait')} {place}"
+    option = f"--{kind_of(role) or 'portrait'} {place}"
     if not rows:
         step = f"`dubwright consent add --person NAME --basis {'|'.join(t.BASES)} --evidence FILE {option}`, then run the same command again."
         return ConsentError(f"no consent record is bound to the {role} {place}", code="consent.missing", job=f"{use.title}/{use.locale}", next_step=step)

@@ -55,6 +55,16 @@ class Delivered:
     hashes: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Extra:
+    """A file that a job delivers besides: its role, what its name ends on (`.mov`, `.hls/master.m3u8`), its media type, and where it is."""
+
+    role: str
+    suffix: str
+    type: str
+    source: bytes | Path
+
+
 def slug(text: str) -> str:
     """A file name of a text: lower-case letters, digits, `-` and `_`, of any script, at most 90 bytes.
 
@@ -71,8 +81,13 @@ def slug(text: str) -> str:
 
 def names(title: str, locale: str) -> dict[str, str]:
     """File names of a job's delivery by role, as `welcome.es-ES.mp4`; none leaves the folder whatever the title is."""
+    return {role: f"{base_name(title, locale)}{suffix}" for role, suffix in SUFFIXES.items()}
+
+
+def base_name(title: str, locale: str) -> str:
+    """What the names of a job's files begin with, as `welcome.es-ES`."""
     place = locale if re.fullmatch(r"[A-Za-z0-9]+(-[A-Za-z0-9]+)*", locale) and len(locale) <= 35 else slug(locale)
-    return {role: f"{slug(title)}.{place}{suffix}" for role, suffix in SUFFIXES.items()}
+    return f"{slug(title)}.{place}"
 
 
 def sidecar(title: str, locale: str, facts: dict[str, Any], files: dict[str, dict[str, Any]]) -> bytes:
@@ -109,11 +124,12 @@ def _plain(value: Any) -> Any:
 
 
 def deliver(
-    video: Marked, cues: Sequence[Cue], *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Settings, captions: Sequence[str] = ()
-) -> Delivered:
+    video: Marked, cues: Sequence[Cue], *, title: str, locale: str, output: str, facts: dict[str, Any], settings: Settings, captions: Sequence[str] = (),
+    more: Sequence[Extra] = (),
+) -> Delivered:  # fmt: skip
     """Put a passed take that is marked at the manifest's output (`s3://bucket/prefix` or a folder), every file created once.
 
-    captions: formats beside WebVTT, as `srt` and `ttml`. What is there already with the same bytes is left, so that an interrupted
+    captions: formats beside WebVTT, as `srt` and `ttml`. more: further files, put first, in their order. What is there already with the same bytes is left, so that an interrupted
     delivery can be made again. Raises AlreadyThere, before anything is written, where a file of that name holds other bytes; ConsentError
     where the facts name no record; StoreError where the store refuses; MediaError where the video cannot be read.
     """
@@ -122,15 +138,18 @@ def deliver(
     called = names(title, locale)
     content: dict[str, bytes | Path] = {"video": video.path, "captions": webvtt(cues).encode(), "poster": poster(video.path)}
     content |= {f"captions_{kind}": written.captions(kind, cues, locale).encode() for kind in captions if kind != "vtt"}
-    files = {role: _facts(called[role], TYPES[role], source) for role, source in content.items()}
+    called |= {one.role: f"{base_name(title, locale)}{one.suffix}" for one in more}
+    content |= {one.role: one.source for one in more}
+    types = TYPES | {one.role: one.type for one in more}
+    files = {role: _facts(called[role], types[role], source) for role, source in content.items()}
     content["sidecar"] = sidecar(title, locale, {**facts, "marks": video.told(facts.get("label") or "")}, files)
     hashes = {role: sha256_of(source) for role, source in content.items()}
     store = open_store(output, settings)
-    order = [role for role in ORDER if role in content]
+    order = [one.role for one in more] + [role for role in ORDER if role in content]
     missing = [role for role in order if not _is_there(store, called[role], hashes[role], title, locale)]
     for role in missing:
         try:
-            store.put(called[role], content[role], if_absent=True, content_type=TYPES[role])
+            store.put(called[role], content[role], if_absent=True, content_type=types[role])
         except AlreadyThere:
             if not _is_there(store, called[role], hashes[role], title, locale):
                 raise

@@ -20,6 +20,7 @@ from pydantic_core import PydanticCustomError
 from infra.errors import InputError, ManifestError
 from infra.settings import Settings
 from infra.store import fetch, split_url
+from tasks.deliverables.asked import ORIGINAL, Deliver, deliver_from
 from tasks.rows import Defaults, JobRow, LadderRow, voices_from
 from tasks.scripts.lines import name_key
 
@@ -216,6 +217,8 @@ def merged(given: dict[Any, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     left = {other[name] for name in other if own.get(name)}
     if own.get("voices") and defaults.get("voices"):
         own["voices"] = _both(defaults["voices"], own["voices"])
+    if isinstance(own.get("deliver"), dict) and isinstance(defaults.get("deliver"), dict):
+        own["deliver"] = {**defaults["deliver"], **own["deliver"]}
     return {**{k: v for k, v in defaults.items() if k not in left}, **own}
 
 
@@ -241,6 +244,10 @@ def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
         faults.append(_fault(row, "engine", "avct moves a portrait; it cannot dub a video", "use auto, lipmemory or coherence"))
     if fields.get("face") and not fields.get("video"):
         faults.append(_fault(row, "face", "which face speaks is asked of videos alone", "remove it, or give a video"))
+    if fields.get("original_sound") == "keep" and ORIGINAL in _tracks(fields.get("deliver")):
+        faults.append(_fault(row, "deliver", "the original sound would be there twice", "remove original_sound: keep, or the track original"))
+    elif ORIGINAL in _tracks(fields.get("deliver")) and not fields.get("video"):
+        faults.append(_fault(row, "deliver", "a portrait has no original sound", "remove the track original, or give a video"))
     sources = [name for name in ("text", "script", "audio") if fields.get(name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing to say"
@@ -248,6 +255,15 @@ def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
     if fields.get("transcript") and not fields.get("audio"):
         faults.append(_fault(row, "transcript", "a transcript belongs to a recording", "give audio too, or use text"))
     return faults
+
+
+def _tracks(deliver: object) -> list[str]:
+    """What the tracks of a `deliver` name, as far as it is well formed."""
+    try:
+        asked = Deliver.model_validate(deliver_from(deliver))
+    except (ValidationError, PydanticCustomError):
+        return []
+    return [track.audio for track in asked.tracks]
 
 
 def _faults_of(defaults: dict[str, Any]) -> list[Any]:
@@ -269,7 +285,8 @@ def _of_pydantic(row: str, part: Any) -> Fault:
         problem, fix = f"{field} is missing", JobRow.model_fields[field].description or "give it"
     elif not fix:
         problem, fix = f"{part['msg'][0].lower()}{part['msg'][1:]}", _described(field) or "correct it"
-    return _fault(row, field, problem, fix)
+    inside = ".".join(map(str, part["loc"][1:])) if field == "deliver" else ""
+    return _fault(row, field, f"{inside}: {problem}" if inside else problem, fix)
 
 
 def _described(field: str) -> str:

@@ -22,6 +22,7 @@ from infra.video import Picture
 from tasks.stages import Made, Take, Work, keep, key_of
 
 PICTURES = ("infra/marking/code.py", "infra/marking/watermark.py", "infra/marking/label.py")  # what decides how marked pictures look
+Sources = tuple[tuple[str, str], ...]
 AGAIN = "Render it anew: `dubwright run` of its manifest, or `dubwright review TAKE --again`."
 
 
@@ -71,19 +72,26 @@ def on_pictures(payload: int, label: str, height: int, width: int) -> Callable[[
     return marked
 
 
-def signed(work: Work, take: Take) -> Made:
-    """The take's video with its manifest, signed at most once for a take and a signer. Raises MarkingError, SetupError."""
+def signed(work: Work, take: Take, film: Made | None = None, kind: str = "delivered.mp4", media: str = "video/mp4", sources: Sources = ()) -> Made:
+    """The take's video with its manifest, signed at most once for a take and a signer. Raises MarkingError, SetupError.
+
+    film: another file that was made of the take, of that kind (its role and suffix) and media type; sound alone names no watermark.
+    sources: what else it leads back to, as (hash, role).
+    """
     video, signer = take.made["render"], open_signer(work.settings)
+    film = film or video
     told = lineage_of(work, take)
-    inputs: dict[str, Path] = {role: work.inputs[role] for role in ("video", "portrait", "audio") if role in work.inputs}
-    origin = manifest.Origin(f"{work.lease.title}.{work.lease.locale}.mp4", inputs, watermark_of(work, take), told)
+    inputs: dict[str, Path] = {role: place for role, place in work.inputs.items() if role.rstrip("0123456789") in ("video", "portrait", "audio")}
+    payload = watermark_of(work, take) if media.startswith("video/") else None
+    origin = manifest.Origin(f"{work.lease.title}.{work.lease.locale}.{kind.rpartition('.')[2]}", inputs, payload, told)
     asks = {
-        "code": source_hash("infra/marking/manifest.py"), "video": video.sha256, "told": told, "inputs": {role: work.spec["inputs"][role]["sha256"] for role in inputs},
-        "signer": hashlib.sha256(signer.certificates.encode()).hexdigest(),
+        "code": source_hash("infra/marking/manifest.py"), "video": film.sha256, "told": told, "inputs": {role: work.spec["inputs"][role]["sha256"] for role in inputs},
+        "signer": hashlib.sha256(signer.certificates.encode()).hexdigest(), **({} if kind == "delivered.mp4" else {"kind": kind, "payload": payload}),
     }  # fmt: skip
+    others = ((film.sha256, "film"), *sources) if film is not video else sources
     made = keep(
-        work, "sign", "delivered.mp4", asks, ((video.sha256, "render"),),
-        lambda path: manifest.sign(video.path, origin, signer, path, work.settings.timestamp_url),
+        work, "sign", kind, asks, ((video.sha256, "render"), *others),
+        lambda path: manifest.sign(film.path, origin, signer, path, work.settings.timestamp_url, media),
     )  # fmt: skip
     kept = ledger.find_stage(work.database, key_of("sign", asks))
     if kept and kept[0] != made.sha256:  # another batch's job of the same key was signed meanwhile: the first one counts
@@ -104,16 +112,18 @@ def watermark_of(work: Work, take: Take) -> int:
     return int(str(found), 16)
 
 
-def checked(path: Path, *, payload: int, artifact: str, signer: Signer, job: str = "") -> Marked:
+def checked(path: Path, *, payload: int | None, artifact: str, signer: Signer, job: str = "") -> Marked:
     """A file that is to leave, its marks found to hold: manifest valid and by our signer, of this artifact, and the watermark read from the
-    picture the one that the manifest names. Raises MarkingError.
+    picture the one that the manifest names. payload: None for sound alone. Raises MarkingError.
     """
-    told, wanted = manifest.read(path, signer.anchor), f"{payload:016x}"
+    told, wanted = manifest.read(path, signer.anchor), "" if payload is None else f"{payload:016x}"
     if told.state != "trusted":
         words = {"absent": "carries no C2PA manifest", "invalid": f"has a C2PA manifest that does not hold ({', '.join(told.faults)})", "valid": f"is signed by somebody else ({told.signer})"}
         raise MarkingError(f"{path.name} {words[told.state]}", code={"absent": "marking.no_manifest", "valid": "marking.foreign"}.get(told.state, "marking.invalid"), job=job or None)
     if told.lineage.get("artifact") != artifact or told.payload != wanted or told.source_type not in manifest.KINDS.values():
         raise MarkingError(f"the manifest of {path.name} is another file's", code="marking.foreign", job=job or None)
+    if payload is None:
+        return Marked(path, wanted, told.signer)
     found = detect.read(path)
     if found.payload is None:
         found = detect.carries(path, payload)  # short, small or restless pictures: known signs stand out where unknown ones cannot be read

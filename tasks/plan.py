@@ -24,6 +24,7 @@ from models import checkpoints
 from models.imports import PAPER
 from models.types import Cue
 from tasks import licences
+from tasks.deliverables import asked as deliverables
 from tasks.engines import LIPS
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
@@ -169,7 +170,7 @@ class _Inputs:
         there = self.found[place]
         if isinstance(there, DubwrightError):
             return Looked()
-        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[role](there.path))
+        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[role.rstrip("0123456789")](there.path))
 
 
 def _tried(call: Callable[[], Any]) -> Any:
@@ -233,7 +234,7 @@ def places_of(row: JobRow) -> dict[str, str]:
         found["face"] = row.face.picture
     if not found.get("transcript", "").lower().endswith(WORDS):
         found.pop("transcript", None)
-    return found
+    return found | deliverables.recordings_of(row.deliver)
 
 
 def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
@@ -312,7 +313,7 @@ def asked_of(row: JobRow) -> dict[str, Any]:
     """What a job asks of its script, voices and captions, beyond what every job does."""
     timecode = row.timecode.model_dump() if row.timecode else None
     captions = [kind for kind in ("srt", "ttml") if kind in row.captions]
-    asked = {"voices": row.voices, "timecode": timecode, "encoding": row.encoding, "captions": captions}
+    asked = {"voices": row.voices, "timecode": timecode, "encoding": row.encoding, "captions": captions, "deliver": deliverables.spec_of(row.deliver)}
     return {name: value for name, value in asked.items() if value}
 
 

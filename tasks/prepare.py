@@ -18,7 +18,7 @@ def speech(work: Work) -> None:
     spec = work.spec
     asks = {
         "code": source_hash("tasks/speech", "tasks/scripts", "tasks/values.py", "models/avct/phonemes.py"),
-        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role not in ("portrait", "face")},
+        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role not in ("portrait", "face") and not role[-1].isdigit()},
         "text": spec["text"],
         "transcript": spec["transcript"],
         "locale": work.lease.locale,

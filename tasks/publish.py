@@ -9,6 +9,7 @@ from models.types import SyncScore
 from tasks import consent, licences
 from tasks.deliver import Delivered
 from tasks.deliver import deliver as put
+from tasks.deliverables.made import extras, film_of
 from tasks.judge import voices_of, weights_of
 from tasks.ladder import of_tried
 from tasks.marking import checked, signed, watermark_of
@@ -31,14 +32,16 @@ def deliver(work: Work, take: Take) -> None:
     assert work.speech is not None
     consent.check(work)
     licences.check_take(work, take, weights_of(work, take))
-    video = signed(work, take)
+    film, voices = film_of(work, take)
+    video = signed(work, take, film, sources=voices)
     marked = checked(
         video.path, payload=watermark_of(work, take), artifact=take.made["render"].sha256, signer=open_signer(work.settings), job=work.name
     )
+    more = extras(work, take, film, video)
     with consent.held(work) as records:
         made = put(
             marked, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
-            facts={**facts(work, take), "consent": records}, settings=work.settings, captions=work.spec.get("captions", ()),
+            facts={**facts(work, take), "consent": records}, settings=work.settings, captions=work.spec.get("captions", ()), more=more,
         )  # fmt: skip
         ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic_core import PydanticCustomError
 
 from infra.errors import InputError
+from tasks.deliverables.asked import Deliver, deliver_from
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -142,6 +143,7 @@ class Defaults(BaseModel):
     timecode: Timecode | None = Field(None, description="What timecodes of the script count: `{rate: 29.97df, start: \"01:00:00:00\"}`.")
     encoding: str = Field("", max_length=40, description="Encoding of a script that is not Unicode, as `cp1252`.")
     captions: tuple[Literal["vtt", "srt", "ttml"], ...] = Field(("vtt",), description="Captions that are delivered: `[vtt, srt, ttml]`; WebVTT always is.")
+    deliver: Deliver | None = Field(None, description="What is delivered beside the MP4: `{formats: [mov, hls], tracks: [original], stems: wav, qc: true}`.")
     label: str = Field("", description="Words shown in the picture's corner; `true` for `AI-generated`.")
     consent: str = Field("", description="The consent record that the job rests on; found by the inputs' hashes when left out.")
     commercial: bool = Field(True, description="Whether the delivery is for commercial use. `false` lets weights render whose licence forbids that.")
@@ -208,6 +210,11 @@ class Defaults(BaseModel):
         except (LookupError, ValueError) as error:
             raise PydanticCustomError("encoding", "{name} is not an encoding|write one, as cp1252 or utf-16", {"name": repr(value[:20])}) from error
         return value
+
+    @field_validator("deliver", mode="before")
+    @classmethod
+    def _deliver(cls, value: object) -> object:
+        return deliver_from(value)
 
     @field_validator("captions", mode="before")
     @classmethod

@@ -144,7 +144,8 @@ def approved(work: Work) -> Take | None:
     said = max(wanted, key=lambda row: row["review"])
     row = rows[said["take"]]
     work.wish = {name: row["parameters"][name] for name in WORDS if name in row["parameters"]}  # as this take was made
-    work.speech = load_speech(work.artifacts.path(row["speech"]))
+    work.made["speech"] = Made(row["speech"], work.artifacts.path(row["speech"]), 0.0, False)
+    work.speech = load_speech(work.made["speech"].path)
     take = _recorded(work, row)
     take.review = {name: said[name] for name in ("actor", "decision", "reason", "note", "at")}
     return take

@@ -11,7 +11,7 @@ from flow_cases import ROOT, allow, new_home, run, settings_of, write_manifest
 
 VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
          "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker", "metrics",
-         "token", "webhooks", "serve", "accounts", "consent", "erase", "detect", "sbom")  # fmt: skip
+         "token", "webhooks", "serve", "accounts", "consent", "erase", "detect", "sbom", "qc")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")
@@ -71,6 +71,7 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("consent", "add", "--person", "Ann", "--basis", "licence", "--portrait", "0" * 64), {}, 2, "consent.refused"),
         (("erase", "nobody"), {}, 2, "consent.unknown"),
         (("detect", "nowhere.mp4"), {}, 2, "store.missing"),
+        (("qc", "nowhere.mp4"), {}, 2, "store.missing"),
         (("score", "{bad}"), {}, 2, "media.unreadable"),
         (("report", "nobody"), {}, 2, "batch.missing"),
         (("review", "nobody"), {}, 2, "batch.missing"),

@@ -73,12 +73,13 @@ def lumas(video: Path) -> Iterator[tuple[float, np.ndarray]]:
         stream.thread_type = "AUTO"
         try:
             for number, frame in enumerate(decoded(media, stream)):
-                yield (number / 25 if frame.time is None else frame.time), small(_plane(frame))
+                yield (number / 25 if frame.time is None else frame.time), small(plane_of(frame))
         except (av.FFmpegError, ValueError) as error:
             raise MediaError(f"the picture of {video.name} is damaged ({error})") from error
 
 
-def _plane(frame: Any) -> np.ndarray:
+def plane_of(frame: Any) -> np.ndarray:
+    """The luma plane of a decoded frame, uint8 [H, W]."""
     if frame.format.name not in ("yuv420p", "yuvj420p", "yuv422p", "yuv444p", "gray", "nv12"):
         return np.asarray(frame.to_ndarray(format="gray"))
     plane = frame.planes[0]

@@ -28,11 +28,11 @@ State = Literal["trusted", "valid", "invalid", "absent"]
 
 @dataclass(frozen=True)
 class Origin:
-    """What a manifest says of a file: made from which inputs (by role), what it is called, the watermark's payload, and its lineage."""
+    """What a manifest says of a file: made from which inputs (by role), what it is called, the watermark's payload (None for sound alone), and its lineage."""
 
     title: str
     inputs: Mapping[str, Path]
-    payload: int
+    payload: int | None
     lineage: Mapping[str, Any]
 
     @property
@@ -55,26 +55,26 @@ class Manifest:
     faults: tuple[str, ...] = ()
 
 
-def sign(video: Path, origin: Origin, signer: Signer, path: Path, timestamp: str = "") -> None:
-    """Write a signed copy of an MP4. timestamp: URL of an RFC 3161 server. Raises MarkingError."""
+def sign(video: Path, origin: Origin, signer: Signer, path: Path, timestamp: str = "", kind: str = "video/mp4") -> None:
+    """Write a signed copy of a file. timestamp: URL of an RFC 3161 server; kind: media type. Raises MarkingError."""
     import c2pa
 
     try:
         with (
             c2pa.Context(c2pa.Settings.from_dict(OFFLINE)) as context,
-            c2pa.Builder(json.dumps(_claim(origin)), context) as builder,
+            c2pa.Builder(json.dumps(_claim(origin, kind)), context) as builder,
             c2pa.Signer.from_callback(signer.sign, c2pa.C2paSigningAlg[signer.algorithm], signer.certificates, timestamp or None) as by,
         ):
             for role, place in origin.inputs.items():
                 _ingredient(builder, role, place)
             with video.open("rb") as source, path.open("w+b") as out:
-                builder.sign(by, "video/mp4", source, out)
+                builder.sign(by, kind, source, out)
     except c2pa.C2paError as error:
         path.unlink(missing_ok=True)
         raise MarkingError(f"{origin.title} could not be signed ({error})", code="marking.unsigned", next_step="Check the signer's key, certificates and time stamp server; run again.") from error
 
 
-def _claim(origin: Origin) -> dict[str, Any]:
+def _claim(origin: Origin, media: str) -> dict[str, Any]:
     agent = {"name": "Dubwright", "version": VERSION}
     kind = KINDS[origin.kind]
     made: list[dict[str, Any]] = [{"action": "c2pa.created", "digitalSourceType": kind, "softwareAgent": agent, "description": "A still picture was made to speak."}]
@@ -87,14 +87,17 @@ def _claim(origin: Origin) -> dict[str, Any]:
     placed = [role for role in origin.inputs if role != "video"]
     if placed:
         made.append({"action": "c2pa.placed", "parameters": {"ingredientIds": placed}})
-    made.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent})
+    bound: list[dict[str, Any]] = []
+    if origin.payload is not None:
+        made.append({"action": "c2pa.watermarked.bound", "softwareAgent": agent})
+        bound = [{"label": "c2pa.soft-binding", "data": {"alg": WATERMARK, "blocks": [{"scope": {}, "value": f"{origin.payload:016x}"}]}}]
     return {
         "claim_generator_info": [agent],
         "title": origin.title,
-        "format": "video/mp4",
+        "format": media,
         "assertions": [
             {"label": "c2pa.actions.v2", "data": {"actions": made}},
-            {"label": "c2pa.soft-binding", "data": {"alg": WATERMARK, "blocks": [{"scope": {}, "value": f"{origin.payload:016x}"}]}},
+            *bound,
             {"label": LINEAGE, "data": dict(origin.lineage)},
         ],
     }
@@ -147,7 +150,12 @@ def read(video: Path, anchor: str = "") -> Manifest:
 def _kind(video: Path) -> str:
     """The media type by what the file begins with, else by its name."""
     with video.open("rb") as file:
-        return "video/mp4" if file.read(8)[4:] == b"ftyp" else mimetypes.guess_type(video.name)[0] or ""
+        head = file.read(12)
+    if head[4:8] == b"ftyp":
+        return "video/mp4"
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        return "audio/wav"
+    return "audio/flac" if head[:4] == b"fLaC" else mimetypes.guess_type(video.name)[0] or ""
 
 
 def _manifest(told: dict[str, Any], state: Any) -> Manifest:
