@@ -333,6 +333,7 @@ def main() -> None:
     if given.keep:
         KEPT.write_text(json.dumps(told, indent=1) + "\n")
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    raise SystemExit(told["figures"]["delivered"] != given.jobs)
 
 
 if __name__ == "__main__":
