@@ -122,6 +122,8 @@ def test_one_key_from_opening_to_hearing_the_failing_second_and_keys_alone_to_a_
     assert page.locator("#count").inner_text() == "5" and page.locator("#rows tr").count() == 5
     page.keyboard.press("j")  # the most urgent
     page.wait_for_selector("#player[data-ready]")
+    if served_job(page, served)[1] == "script":  # which is rendered again below
+        opened(page, served, "one")
     failing = page.evaluate("fetch(location.pathname + '/data').then((a) => a.json()).then((d) => d.failing[0])")
     page.keyboard.press("f")
     wait(page, "!document.getElementById('video').paused && document.getElementById('video').currentTime > 0")
@@ -189,7 +191,7 @@ def test_two_reviewers_at_once_and_a_viewer(browser: Any, served: Served) -> Non
     bo.wait_for_selector(held)
     ana.click("text=Give back")
     wait(bo, f'!document.querySelector("{held}")')  # by itself
-    assert bo.locator("#rows time").first.get_attribute("title").count("202")  # in the reader's zone, not in UTC
+    wait(bo, "(document.querySelector('#rows time')?.title || '').includes('202')")  # in the reader's zone, not in UTC
     assert not ana.faults + bo.faults + vera.faults
 
 
