@@ -99,6 +99,7 @@ def page_of(browser: Any, served: Served, name: str = "", **more: Any) -> Any:
         page.fill("[name=password]", PASSWORD)
         page.keyboard.press("Enter")
         page.wait_for_selector("#rows")
+        page.wait_for_load_state("load")  # and its script and style: what a test counts next is of its own page
     return page
 
 
@@ -261,13 +262,19 @@ def test_pages_are_small_and_axe_finds_nothing_serious(browser: Any, served: Ser
     places = ["/", f"/takes/{take['take']}", "/batches", "/batches/1", f"/lineage/{take['video']}", "/statistics", "/accounts", "/log", "/me", "/nowhere"]
     for place in places:
         sent: list[int] = []
-        page.on("response", lambda answer, sent=sent: sent.append(int(answer.headers.get("content-length") or 0)) if "/media/" not in answer.url else None)
+
+        def count(answer: Any, sent: list[int] = sent) -> None:
+            if "/media/" not in answer.url:
+                sent.append(int(answer.headers.get("content-length") or 0))
+
+        page.on("response", count)
         page.goto(place)
         page.wait_for_load_state("load")
         if "takes" in place:
             page.wait_for_selector("#player[data-ready]")
             page.keyboard.press("g")
         assert sum(sent) < 100_000, place
+        page.remove_listener("response", count)
         found = axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
         serious = [(rule["id"], [node["html"][:160] for node in rule["nodes"]][:3]) for rule in found if rule["impact"] in ("serious", "critical")]
         assert serious == [], place
