@@ -15,6 +15,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,7 @@ def fuzz(target: str, folder: Path, seconds: int) -> None:
 
     with atheris.instrument_imports(include=list(TARGETS[target])):
         for name in TARGETS[target]:
-            __import__(name)
+            import_module(name)
         read = reader(target, folder)
     seen: set[str] = set()
 

@@ -81,9 +81,9 @@ class Workers:
                 raise RuntimeError("workers did not begin")
             time.sleep(0.1)
 
-    def warm(self) -> None:
-        """Wait until each has ended a job: what a process takes to begin is measured by itself."""
-        while any(not Counts(shared).read()["jobs"] for _, shared in self.made):
+    def warm(self, quota: int) -> None:
+        """Wait until each has ended a job, or so many are done in all: what a process takes to begin is measured by itself."""
+        while any(not Counts(shared).read()["jobs"] for _, shared in self.made) and self.read()["jobs"] < quota:
             self.check()
             time.sleep(0.05)
 
@@ -234,7 +234,7 @@ def quotas(jobs: int, workers: tuple[int, ...]) -> list[tuple[int, int]]:
 def _step(team: Workers, count: int, quota: int, own: Counts, say: Any) -> dict[str, float]:
     """So many workers until so many jobs have ended in all; what each job cost meanwhile."""
     team.grow(count)
-    team.warm()
+    team.warm(quota)
     first, begun = team.read(), time.perf_counter()
     while (last := team.read())["jobs"] < quota:
         team.check()
@@ -333,6 +333,7 @@ def main() -> None:
     if given.keep:
         KEPT.write_text(json.dumps(told, indent=1) + "\n")
     sys.stdout.write(json.dumps(told, indent=1) + "\n")
+    raise SystemExit(told["figures"]["delivered"] != given.jobs)
 
 
 if __name__ == "__main__":

@@ -239,7 +239,7 @@ def without_networks(sleeper: Sleeper, size: int = 0) -> None:
         take.made["render"] = stage(work, "render", {"job": work.lease.key}, sources, lambda path: path.write_bytes(work.lease.key.encode() + bytes(size)))
         take.parameters |= {"watermark": "0" * 16}
 
-    def sign(work: Work, take: Take) -> Made:
+    def sign(work: Work, take: Take, *_: Any, **__: Any) -> Made:
         video = take.made["render"]
         return stage(work, "sign", {"video": video.sha256}, ((video.sha256, "render"),), lambda path: path.write_bytes(b"signed " + video.path.read_bytes()))
 

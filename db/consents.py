@@ -24,9 +24,14 @@ ROLES = {"portrait": "portrait", "video": "video", "audio": "voice"}  # inputs t
 LOCK = 7_215_133_010  # of the numbering of records
 
 
+def unnumbered(role: str) -> str:
+    """What an input of a role is: further recordings are numbered (audio2, audio3), pictures of faces named (face.ana)."""
+    return role.partition(".")[0].rstrip("0123456789")
+
+
 def kind_of(role: str) -> str:
-    """The kind of subject that an input of a role is; empty for none. Further recordings are numbered: audio2, audio3."""
-    return ROLES.get(role.rstrip("0123456789"), "")
+    """The kind of subject that an input of a role is; empty for none."""
+    return ROLES.get(unnumbered(role), "")
 
 
 @dataclass(frozen=True)

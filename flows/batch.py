@@ -156,7 +156,7 @@ class Target(Protocol):
 
 
 def send(database: Database, batch_id: int, settings: Settings, target: Target) -> int:
-    """Send what waits and was not sent, in shards, as far as there is room; returns how many. The rest follows as shards end: what becomes urgent meanwhile comes first.
+    """Send what waits and was not sent, in shards, as far as there is room; returns how many were asked for. The rest follows as shards end: what becomes urgent meanwhile comes first.
 
     Where everything was sent, workers that have no shard get a part of what others hold and have not begun.
     """

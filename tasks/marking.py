@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from db import ledger
+from db.consents import kind_of
 from infra.errors import MarkingError
 from infra.marking import Label, Watermark, detect, manifest
 from infra.marking.signer import Signer, open_signer
@@ -86,7 +87,7 @@ def signed(work: Work, take: Take, film: Made | None = None, kind: str = "delive
     video, signer = take.made["render"], open_signer(work.settings)
     film = film or video
     told = lineage_of(work, take)
-    inputs: dict[str, Path] = {role: place for role, place in work.inputs.items() if role.rstrip("0123456789") in ("video", "portrait", "audio")}
+    inputs: dict[str, Path] = {role: place for role, place in work.inputs.items() if kind_of(role)}
     payload = watermark_of(work, take) if media.startswith("video/") else None
     origin = manifest.Origin(f"{work.lease.title}.{work.lease.locale}.{kind.rpartition('.')[2]}", inputs, payload, told)
     asks = {

@@ -170,7 +170,7 @@ class _Inputs:
         there = self.found[place]
         if isinstance(there, DubwrightError):
             return Looked()
-        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[role.partition(".")[0].rstrip("0123456789")](there.path))
+        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[consents.unnumbered(role)](there.path))
 
 
 def _tried(call: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from db.consents import unnumbered
 from infra.version import source_hash
 from models.types import Cue, Portrait
 from tasks.scripts import Reading, Script, from_text, open_cues
@@ -18,7 +19,7 @@ def speech(work: Work) -> None:
     spec = work.spec
     asks = {
         "code": source_hash("tasks/speech", "tasks/scripts", "tasks/values.py", "models/avct/phonemes.py"),
-        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if role.partition(".")[0] not in ("portrait", "face") and not role[-1].isdigit()},
+        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if unnumbered(role) not in ("portrait", "face") and not role[-1].isdigit()},
         "text": spec["text"],
         "transcript": spec["transcript"],
         "locale": work.lease.locale,

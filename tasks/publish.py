@@ -26,8 +26,8 @@ NEXT = {
 def deliver(work: Work, take: Take) -> None:
     """Sign the take, put it at the manifest's output and end the job. Safe to repeat: what lies there already is recognised by its bytes.
 
-    Before anything is put: raises ConsentError where no valid record covers a face or voice, LicenceError where it may not be used commercially, MarkingError where the file's marks do not
-    hold. A revocation waits until what is being delivered has been recorded.
+    Before anything is put: raises ConsentError where no valid record covers a face or voice, LicenceError where what made the take may not
+    be used commercially, MarkingError where the file's marks do not hold. A revocation waits until what is being delivered has been recorded.
     """
     assert work.speech is not None
     consent.check(work)

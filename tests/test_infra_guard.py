@@ -44,6 +44,17 @@ sys.stdout.flush()
 os._exit(0)
 """
 
+STRIKES = """
+import os, sys, time
+print("ready", flush=True)
+end = time.time() + 30
+while time.time() < end:
+    for child in open(f"/proc/{sys.argv[1]}/task/{sys.argv[1]}/children").read().split():
+        os.kill(int(child), int(sys.argv[2]))
+        sys.exit()
+sys.exit(1)
+"""
+
 
 def admitted(path: Path, whole: bool = False) -> str:
     try:
@@ -110,20 +121,20 @@ def test_memory_and_pixels_of_a_picture_are_settings(tmp_path: Path, limit) -> N
         door.picture(tmp_path / "a.png")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="a helper's forks are found in /proc")
 def test_a_decoder_that_hangs_or_dies_is_the_files_fault_and_the_next_file_passes(tmp_path: Path, limit) -> None:  # type: ignore[no-untyped-def]
     """Stopped and killed from outside, as no file is known that does it to this FFmpeg."""
     source = film(tmp_path / "a.mp4", "640x480", "25", 20)
-    for signal_, code in ((signal.SIGSTOP, "media.slow"), (signal.SIGSEGV, "media.crash")):
-        limit(guard_seconds=2.0)
+    for signal_, code, patience in ((signal.SIGSTOP, "media.slow", 2.0), (signal.SIGSEGV, "media.crash", 60.0)):
+        limit(guard_seconds=patience)
         os.utime(source, ns=(1, 1))
         with door._helper() as helper:
             number = helper.process.pid
-        struck = subprocess.Popen(
-            [sys.executable, "-c", "import sys, os, time\nend = time.time() + 20\nwhile time.time() < end:\n for p in open(f'/proc/{sys.argv[1]}/task/{sys.argv[1]}/children').read().split():\n  os.kill(int(p), int(sys.argv[2])); sys.exit()", str(number), str(int(signal_))]
-        )  # fmt: skip
-        assert admitted(source, whole=True) == code
-        assert struck.wait(30) == 0
-        os.utime(source, ns=(2, 2))
+        words = [sys.executable, "-c", STRIKES, str(number), str(int(signal_))]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as striker:
+            assert striker.stdout is not None and striker.stdout.readline() == "ready\n"
+            assert admitted(source, whole=True) == code
+            assert striker.wait(30) == 0
     limit(guard_seconds=60.0)
     assert admitted(source, whole=True) == "admitted"
 

@@ -22,7 +22,7 @@ STARTS = ("subprocess.run", "subprocess.Popen", "subprocess.check_output", "subp
 # Whose code opens connections: to Postgres and S3 (db/session.py and infra/store.py, by their own libraries), and to these.
 CALLERS = {
     "infra/outbound.py": "webhooks", "infra/mend.py": "the embedded Postgres' own socket", "infra/tracing.py": "the collector of traces", "flows/workers.py": "this machine's name", "review/openid.py": "the identity provider", "flows/conductor.py": "Prefect",
-    "cli_serve.py": "its own port", "db/workers.py": "this machine's name", "infra/store.py": "S3",
+    "cli_serve.py": "its own port", "db/workers.py": "this machine's name", "infra/store.py": "S3", "infra/guard/door.py": "a pair of its own, to the process that looks at media", "infra/guard/helper.py": "the other end of it",
 }
 CONNECTING = ("socket", "http.client", "urllib.request", "urllib3", "httpx", "requests", "aiohttp", "ftplib", "smtplib", "telnetlib", "boto3", "websockets", "paramiko")
 FETCHING = ("torch.hub", "huggingface_hub", "transformers", "timm", "gdown", "modelscope", "kagglehub", "pooch", "torchvision.models")

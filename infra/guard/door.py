@@ -157,8 +157,8 @@ def admit(path: Path, *, whole: bool = False) -> dict[str, Any]:
         told = _asked("whole" if whole else "head", path)
     except OSError as error:
         raise MediaError(f"{path.name} cannot be opened as sound or video ({error.strerror or error})") from error
-    said = told.get("said") or {}
-    if "ended" in told or not isinstance(said, dict) or "refused" in said or "format" not in said:
+    said = _said(told)
+    if "ended" in told or "refused" in said or "format" not in said:
         code, text, step = _fault(told)
         raise MediaError(f"{path.name} {text}", code=code, next_step=step)
     with _lock:
@@ -171,7 +171,7 @@ def admit(path: Path, *, whole: bool = False) -> dict[str, Any]:
 def shut_in() -> bool:
     """Whether the kernel takes system calls from the helper's forks; without it the limits alone hold. Raises SetupError where there is no helper."""
     with tempfile.NamedTemporaryFile(prefix="dubwright-") as nothing:
-        return bool((_asked("head", Path(nothing.name)).get("said") or {}).get("shut"))
+        return bool(_said(_asked("head", Path(nothing.name))).get("shut"))
 
 
 def _mark(path: Path) -> tuple[int, ...]:
@@ -180,11 +180,17 @@ def _mark(path: Path) -> tuple[int, ...]:
     return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns, told.st_ctime_ns
 
 
+def _said(told: dict[str, Any]) -> dict[str, Any]:
+    """What a fork said, which is a stranger's word: it read the file."""
+    said = told.get("said")
+    return said if isinstance(said, dict) else {}
+
+
 def _fault(told: dict[str, Any]) -> tuple[str, str, str]:
     """(code, words that follow the file's name, next step) of a look that did not end well."""
     settings = get_settings()
-    refused = (told.get("said") or {}).get("refused") or ["", "", ""]
-    code, text, step = (_printable(word) for word in (*refused, "", "", "")[:3])
+    refused = _said(told).get("refused")
+    code, text, step = (_printable(word) for word in (*(refused if isinstance(refused, list) else []), "", "", "")[:3])
     ended = str(told.get("ended", ""))
     if code == "memory":
         return "media.memory", f"needs more than {settings.guard_memory_mib} MiB to decode", "Export it again in a usual size; DUBWRIGHT_GUARD_MEMORY_MIB is the limit."
@@ -204,8 +210,8 @@ def picture(path: Path) -> np.ndarray:
     try:
         with _pixels() as out:
             told = _asked("picture", path, out)
-            said = told.get("said") or {}
-            shape = (said.get("height", 0), said.get("width", 0), 3)
+            said = _said(told)
+            shape = (*(side if isinstance(side := said.get(name), int) and 0 < side < 1 << 20 else 0 for name in ("height", "width")), 3)
             if "ended" in told or "refused" in said or os.fstat(out).st_size != int(np.prod(shape)) or 0 in shape:
                 raise _no_picture(_fault(told)[1])
             pixels = np.empty(shape, np.uint8)

@@ -10,7 +10,7 @@ from infra.packaging.index import boxes_of
 
 PROFILES = {66: "Baseline", 77: "Main", 88: "Extended", 100: "High"}
 LARGEST_LEVEL = 52  # 5.2: 4096 x 2160 at 60
-KINDS = ("mov,mp4,m4a,3gp,3g2,mj2",)
+KINDS = ("mov", "mp4")  # as the guard names the demuxer
 
 
 @dataclass(frozen=True)
