@@ -19,6 +19,7 @@ import cli_operate
 import cli_rights
 import cli_serve
 import cli_token
+import cli_voices
 import cli_webhooks
 from cli_common import Json
 from console import (
@@ -586,6 +587,7 @@ cli_token.add(app, verb)
 cli_webhooks.add(app, verb)
 cli_serve.add(app, verb)
 cli_rights.add(app, verb)
+cli_voices.add(app, verb)
 
 
 def main() -> None:

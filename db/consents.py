@@ -20,7 +20,7 @@ from db import tables as t
 from db.session import Database
 from infra.errors import ConsentError
 
-ROLES = {"portrait": "portrait", "video": "video", "audio": "voice"}  # inputs that show or are a person, and the kind of subject each is
+ROLES = {"portrait": "portrait", "video": "video", "audio": "voice", "voice": "voice"}  # inputs that show or are a person, and the kind of subject each is
 LOCK = 7_215_133_010  # of the numbering of records
 
 
@@ -59,7 +59,7 @@ class Use:
     @classmethod
     def of_job(cls, title: str, locale: str, spec: Mapping[str, Any]) -> "Use":
         """What a job of the ledger wants."""
-        inputs = {role: told for role, told in (spec.get("inputs") or {}).items() if role in ROLES}
+        inputs = {role: told for role, told in (spec.get("inputs") or {}).items() if role.partition(".")[0] in ROLES}  # voices are numbered
         return cls(
             title, locale, spec.get("use", ""), spec.get("territory", ""), spec.get("consent", ""),
             {role: told["sha256"] for role, told in inputs.items()}, {told["sha256"]: told.get("place", "") for told in inputs.values()},
@@ -183,6 +183,7 @@ def _missing(session: Session, use: Use, sha256: str) -> ConsentError:
     query = select(t.Consent).join(t.ConsentSubject, t.ConsentSubject.consent_id == t.Consent.id).where(t.ConsentSubject.sha256 == sha256)
     rows = session.execute(query.order_by(t.Consent.created_at.desc())).scalars().all()
     faults = [_fault(row, use) for row in rows]
+    role = role.partition(".")[0]
     option = f"--{ROLES.get(role, 'portrait')} {place}"
     if not rows:
         step = f"`dubwright consent add --person NAME --basis {'|'.join(t.BASES)} --evidence FILE {option}`, then run the same command again."

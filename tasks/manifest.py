@@ -239,6 +239,8 @@ def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
         faults.append(_fault(row, "engine", "avct moves a portrait; it cannot dub a video", "use auto, lipmemory or coherence"))
     if fields.get("face") and not fields.get("video"):
         faults.append(_fault(row, "face", "which face speaks is asked of videos alone", "remove it, or give a video"))
+    if fields.get("ducking") and not fields.get("bed"):
+        faults.append(_fault(row, "ducking", "there is no bed that could give way to speech", "give bed, or remove ducking"))
     sources = [name for name in ("text", "script", "audio") if fields.get(name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing to say"

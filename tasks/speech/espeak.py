@@ -84,6 +84,14 @@ def named(voice: str, sounds: Sequence[str]) -> dict[str, str]:
     return answer["ipa"]
 
 
+def clauses(text: str, voice: str) -> list[tuple[str, str]]:
+    """(IPA with stress and spaces between words, the text it is of) of each clause of a text. Raises EngineError."""
+    answer, _ = _ask({"clauses": text, "names": _names(voice)})
+    if "clauses" not in answer:
+        raise EngineError(f"espeak-ng refuses the voice {voice!r}", code="engine.voice", next_step="Leave `voice` out, or name one of espeak-ng's language codes.")
+    return [(ipa, read) for ipa, read in answer["clauses"]]
+
+
 def _names(voice: str) -> list[str]:
     """A voice's names, to be tried in order."""
     base, _, variant = voice.partition("+")

@@ -6,7 +6,7 @@ wheel that carries espeak-ng are imported, so that it starts fast.
 
 Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute), "sounds" (true: names of sounds stand in
 [[ ]])}, or {"named": [names of sounds], "names"}. Answer: {"voices": {language: identifier}} or {"rate", "marks": [[seconds, IPA], ...],
-"bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"error": reason}.
+"bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"clauses": [[IPA, text], ...]}, or {"error": reason}.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from typing import Any
 import espeakng_loader
 
 RETRIEVAL, PHONEME_EVENTS, PHONEME_IPA, DONT_EXIT = 1, 0x0001, 0x0002, 0x8000
-PHONEME, UTF8, SOUNDS, END_PAUSE, PACE = 7, 1, 0x100, 0x1000, 1
+PHONEME, UTF8, SOUNDS, END_PAUSE, PACE, IPA = 7, 1, 0x100, 0x1000, 1, 0x02
 SEED = 1
 
 
@@ -98,6 +98,30 @@ def named(library: Any, rate: int, request: dict[str, Any]) -> dict[str, Any]:
     return {"ipa": found}
 
 
+def clauses(library: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The IPA of a text's clauses, stress and spaces between words in it, and the text of each."""
+    if all(library.espeak_SetVoiceByName(name.encode()) != 0 for name in request["names"]):
+        return {"error": "voice"}
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    data = request["clauses"].encode()
+    held = ctypes.create_string_buffer(data + b"\0")
+    base = ctypes.addressof(held)
+    at = ctypes.c_void_p(base)
+    found: list[tuple[str, str]] = []
+    ahead = ""
+    while at.value is not None and at.value - base < len(data):
+        begin = at.value - base
+        ipa = library.espeak_TextToPhonemes(ctypes.byref(at), UTF8, IPA) or b""
+        end = len(data) if at.value is None else at.value - base
+        if end <= begin:
+            break
+        read, ahead = ahead + data[begin:end].decode("utf-8", "ignore"), ""
+        if at.value is not None:  # it has looked at the next clause's first character
+            read, ahead = read[:-1], read[-1:]
+        found.append((ipa.decode("utf-8", "ignore"), read))
+    return {"clauses": found}
+
+
 def main() -> None:
     """Answer one request."""
     request = json.load(sys.stdin)
@@ -111,6 +135,8 @@ def main() -> None:
         answer = {"voices": voices(library)}
     elif "named" in request:
         answer = named(library, rate, request)
+    elif "clauses" in request:
+        answer = clauses(library, request)
     else:
         answer, pcm = speak(library, rate, request)
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + pcm)
