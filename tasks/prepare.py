@@ -74,7 +74,7 @@ def spoken(work: Work) -> SpeechTrack:
         return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
     cues = reworded(script.cues, work.wish.get("cues", {})) if "script" in work.inputs else script.cues
-    room = Room({facts["place"]: work.inputs[role] for role, facts in spec["inputs"].items()}, work.settings)
+    room = Room({facts["place"]: work.inputs[role] for role, facts in spec["inputs"].items()}, work.settings, job=True)
     made = synthesise(cues, locale, spec["voice"], spec.get("voices", {}), lexicon, room)
     return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
 

@@ -177,5 +177,9 @@ def test_a_service_is_the_operators_to_choose(tmp_path: Path) -> None:
         assert told.value.code == code
     card = tmp_path / "card.json"
     card.write_bytes(endpoint.Card("https://elsewhere.example/v1", "tts-1", "nova").data())
+    for voice in ("openai:tts-1/other", "piper:other.onnx"):  # a reviewer may wish for one that no consent was asked for
+        with pytest.raises(InputError) as refused:
+            open_voice(voice, "es-ES", Room({"openai:tts-1/nova": card}, known(tmp_path, "https://here.example/v1"), job=True))
+        assert refused.value.code == "voice.missing"
     with pytest.raises(SetupError, match="another"):
         open_voice("openai:tts-1/nova", "es-ES", Room({"openai:tts-1/nova": card}, known(tmp_path, "https://here.example/v1")))

@@ -98,7 +98,8 @@ class Reader:
             words = ""
         if not words or words == found[0]:
             return found[0]
-        told.append((found[0], words))
+        both = found[0].endswith(".") and words.endswith(".")  # a sentence's end is no part of it
+        told.append((found[0][:-1], words[:-1]) if both else (found[0], words))
         return words
 
     def date(self, year: int, month: int, day: int) -> str:

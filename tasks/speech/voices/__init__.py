@@ -61,10 +61,14 @@ class Named:
 
 @dataclass(frozen=True)
 class Room:
-    """Where voices find what they need: files by the place that names them, and settings (None: no service, and nothing is kept)."""
+    """Where voices find what they need: files by the place that names them, and settings (None: no service, and nothing is kept).
+
+    job: the files are a job's inputs; a voice that is not among them has nobody's consent, and is not opened.
+    """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     settings: "Settings | None" = None
+    job: bool = False
 
 
 class Backend(Protocol):
@@ -114,8 +118,8 @@ class Piper:
 
         model, config = (room.files.get(place) for place in (voice.name, f"{voice.name}.json"))
         if model is None or config is None:
-            raise InputError(f"the voice {voice.plain} is not among the job's inputs", code="voice.missing", next_step="Name it in the manifest as voice or in voices, and run that.")
-        return kept(PiperVoice(model, config, voice.options), voice, locale, room, model, config)
+            raise _missing(voice)
+        return kept(PiperVoice(model, config, voice.options, voice.name), voice, locale, room, model, config)
 
 
 class Endpoint:
@@ -133,8 +137,14 @@ class Endpoint:
         from tasks.speech.voices.kept import kept
 
         card = room.files.get(voice.plain)
+        if card is None and room.job:
+            raise _missing(voice)
         told = read_card(card) if card else card_of(voice, room.settings)
         return kept(EndpointVoice(told, locale, room.settings, voice.options), voice, locale, room, *([card] if card else []))
+
+
+def _missing(voice: Named) -> InputError:
+    return InputError(f"the voice {voice.plain} is not among the job's inputs", code="voice.missing", next_step="Name it in the manifest as voice or in voices, and run that.")
 
 
 BACKENDS: dict[str, Backend] = {"espeak": Embedded(), "piper": Piper(), "openai": Endpoint()}

@@ -40,11 +40,11 @@ class PiperVoice:
 
     reads = frozenset({"number", "decimal", "acronym"})  # its phonemes are espeak-ng's
 
-    def __init__(self, model: Path, config: Path, options: Mapping[str, str]) -> None:
-        self.path, self.told = model, read_config(config)
+    def __init__(self, model: Path, config: Path, options: Mapping[str, str], name: str = "") -> None:
+        self.path, self.told, self.name = model, read_config(config), Path(name).name or model.name
         pinned = options.get("sha256", "")
         if pinned and pinned.lower() != (found := sha256_of(model)):
-            raise InputError(f"the voice file {model.name} is another one (sha256 {found[:12]}..., the manifest says {pinned[:12]}...)", code="voice.changed", next_step="Give the file that was meant, or its hash.")
+            raise InputError(f"the voice file {self.name} is another one (sha256 {found[:12]}..., the manifest says {pinned[:12]}...)", code="voice.changed", next_step="Give the file that was meant, or its hash.")
         self.rate: int = self.told["audio"]["sample_rate"]
         self.reader: str = self.told["espeak"]["voice"]
         numbers = {name: _number(options[name], name, *LIMITS[name]) for name in LIMITS if name in options}
@@ -62,7 +62,7 @@ class PiperVoice:
         number = names.get(wanted, int(wanted) if wanted.isdecimal() else -1)
         if count < 2 or not 0 <= number < count:
             several = f"0 to {count - 1}" + (f", or {', '.join(list(names)[:8])}" if names else "")
-            raise InputError(f"{self.path.name} has no speaker {wanted[:40]!r}; there {f'are {several}' if count > 1 else 'is one, without a number'}", code="voice.speaker", next_step="Correct `speaker` of the voice, or leave it out.")
+            raise InputError(f"{self.name} has no speaker {wanted[:40]!r}; there {f'are {several}' if count > 1 else 'is one, without a number'}", code="voice.speaker", next_step="Correct `speaker` of the voice, or leave it out.")
         return int(number)
 
     def say(self, pieces: Sequence[Piece]) -> Said:
@@ -71,17 +71,17 @@ class PiperVoice:
 
         sentences, missing = self.ids(pieces)
         if not sentences:
-            raise EngineError(f"{self.path.name} has nothing to say to {''.join(p.text for p in pieces)[:60]!r}", code="engine.silent", next_step="Check that the text is in the voice's language.")
+            raise EngineError(f"{self.name} has nothing to say to {''.join(p.text for p in pieces)[:60]!r}", code="engine.silent", next_step="Check that the text is in the voice's language.")
         try:
             session = self._session()
             parts = [self._sound(session, ids) for ids in sentences]
         except (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, ort.RuntimeException, IndexError, ValueError) as error:
-            raise EngineError(f"{self.path.name} is no voice that Piper would run ({' '.join(str(error).split())[:200]})", code="voice.broken", next_step="Take the .onnx and .onnx.json of one and the same voice.") from error
+            raise EngineError(f"{self.name} is no voice that Piper would run ({' '.join(str(error).split())[:200]})", code="voice.broken", next_step="Take the .onnx and .onnx.json of one and the same voice.") from error
         rest = np.zeros(round(REST * self.rate), np.float32)
         sound = np.concatenate([piece for part in parts for piece in (part, rest)][:-1])
         if not np.isfinite(sound).all() or not np.abs(sound).max(initial=0) or len(sound) > MOST_SECONDS * self.rate:
-            raise EngineError(f"{self.path.name} makes no sound that can be used", code="voice.broken", next_step="Take the .onnx and .onnx.json of one and the same voice.")
-        notes = [f"the voice {self.path.name} has no sound for {' '.join(missing)}: left out"] if missing else []
+            raise EngineError(f"{self.name} makes no sound that can be used", code="voice.broken", next_step="Take the .onnx and .onnx.json of one and the same voice.")
+        notes = [f"the voice {self.name} has no sound for {' '.join(missing)}: left out"] if missing else []
         return timed(sound, self.rate, pieces, self.reader, notes)
 
     def _session(self) -> Any:
