@@ -1,7 +1,8 @@
 """Loudness of deliverables: `python -m benchmarks.loudness`.
 
 Each kind of delivery is rendered by its own stages (portrait, re-dub with its source's sound kept, speech over beds, quiet and loud and short
-recordings) and the finished file is measured by ffmpeg's `ebur128`, a meter that the product does not use. Ends with 1 where one misses.
+recordings) and the finished file is measured by ffmpeg's `ebur128`, a meter that the product does not use. Ends with 1 where one misses its
+target or limit and does not say so.
 """
 
 import json
@@ -44,8 +45,8 @@ class Case:
 
 CASES = (
     Case("portrait", -23), Case("portrait, web", -16), Case("portrait, loud", -14), Case("portrait, atsc", -24, -2), Case("re-dub", -23, video=True), Case("re-dub, stereo bed", -23, bed=2, video=True),
-    Case("portrait, 5.1 bed", -23, bed=6), Case("portrait, 5.1 bed, web", -16, bed=6), Case("portrait, mono bed, loud", -14, bed=1), Case("quiet recording", -23, gain=0.001, recorded=True),
-    Case("quiet recording, web", -16, gain=0.001, recorded=True), Case("loud recording", -23, gain=8.0, recorded=True), Case("loud recording, loud", -14, gain=8.0, recorded=True), Case("0.9 s", -23, seconds=0.9), Case("0.9 s, web", -16, seconds=0.9),
+    Case("portrait, 5.1 bed", -23, bed=6), Case("portrait, 5.1 bed, web", -16, bed=6), Case("portrait, mono bed, loud", -14, bed=1), Case("quiet recording", -23, gain=0.02, recorded=True),
+    Case("quiet recording, web", -16, gain=0.02, recorded=True), Case("recording of a few steps, web", -16, gain=0.001, recorded=True), Case("loud recording", -23, gain=8.0, recorded=True), Case("loud recording, loud", -14, gain=8.0, recorded=True), Case("0.9 s", -23, seconds=0.9), Case("0.9 s, web", -16, seconds=0.9),
 )  # fmt: skip
 
 
@@ -114,9 +115,10 @@ def run(cases: tuple[Case, ...] = CASES) -> dict[str, Any]:
             integrated, peak = metered(path)
         off = abs(integrated - case.target)
         rows.append({
-            "deliverable": case.name, "target": case.target, "integrated": integrated, "limit": case.peak, "true_peak": peak, "how": told["how"], "limited_db": told["limited"], "kept": off <= NEAR and peak <= case.peak, "notes": told["notes"],
+            "deliverable": case.name, "target": case.target, "integrated": integrated, "limit": case.peak, "true_peak": peak, "how": told["how"], "limited_db": told["limited"], "kept": off <= NEAR and peak <= case.peak,
+            "told": peak <= case.peak and any("LUFS and not" in note for note in told["notes"]), "notes": told["notes"],
         })  # fmt: skip
-    figures = {"deliverables": len(rows), "within": sum(row["kept"] for row in rows), "worst_lu": round(max(abs(row["integrated"] - row["target"]) for row in rows), 2), "worst_peak_over": round(max(row["true_peak"] - row["limit"] for row in rows), 2)}
+    figures = {"deliverables": len(rows), "within": sum(row["kept"] for row in rows), "told": sum(row["told"] for row in rows), "worst_lu": round(max((abs(row["integrated"] - row["target"]) for row in rows if not row["told"]), default=0.0), 2), "worst_peak_over": round(max(row["true_peak"] - row["limit"] for row in rows), 2)}
     return {"figures": figures, "rows": rows}
 
 
@@ -127,9 +129,9 @@ def main() -> None:
         sys.stdout.write(json.dumps(found) + "\n")
     else:
         lines = ["| deliverable | target | integrated | peak limit | true peak | how | peaks limited by |", "|---|---|---|---|---|---|---|"]
-        lines += [f"| {row['deliverable']} | {row['target']:g} | {row['integrated']:.1f} | {row['limit']:g} | {row['true_peak']:.1f} | {row['how']} | {row['limited_db']:.1f} dB |" for row in found["rows"]]
+        lines += [f"| {row['deliverable']} | {row['target']:g} | {row['integrated']:.1f} | {row['limit']:g} | {row['true_peak']:.1f} | {row['how']}{', told' if row['told'] else ''} | {row['limited_db']:.1f} dB |" for row in found["rows"]]
         sys.stdout.write("\n".join(lines) + f"\n{json.dumps(found['figures'])}\n")
-    sys.exit(found["figures"]["within"] < found["figures"]["deliverables"])
+    sys.exit(not all(row["kept"] or row["told"] for row in found["rows"]))
 
 
 if __name__ == "__main__":

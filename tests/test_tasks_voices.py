@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from flow_cases import run
 from infra.errors import DubwrightError, EngineError, InputError, SetupError, VoiceUnavailable
 from infra.settings import Settings
 from infra.store import sha256_of
@@ -183,3 +184,13 @@ def test_a_service_is_the_operators_to_choose(tmp_path: Path) -> None:
         assert refused.value.code == "voice.missing"
     with pytest.raises(SetupError, match="another"):
         open_voice("openai:tts-1/nova", "es-ES", Room({"openai:tts-1/nova": card}, known(tmp_path, "https://here.example/v1")))
+
+
+def test_the_command_lists_voices_with_their_licence_and_tries_one(voice: Path, tmp_path: Path) -> None:
+    voice.with_name("MODEL_CARD").write_text("# Model card\n* License: CC0 1.0\n")
+    told = json.loads(run("voices", "list", str(voice.parent), "--json", home=tmp_path).stdout)["voices"]
+    assert [row["back_end"] for row in told] == ["espeak", "openai", "piper", "piper"] and (told[-1]["licence"], told[-1]["sha256"]) == ("CC0 1.0", sha256_of(voice))
+    done = run("voices", "test", f"piper:{voice}?speaker=ben", "--locale", "es-ES", "--say", "Son 5 €.", "--out", str(tmp_path / "v.wav"), "--json", home=tmp_path)
+    made = json.loads(done.stdout)
+    assert made["consent_subject"] == sha256_of(voice) and made["phones"][:3] == ["S", "OW", "N"] and "read: 5 € as 'cinco euros'" in made["notes"]
+    assert (tmp_path / "v.wav").stat().st_size > 20_000 and not (tmp_path / "postgres").exists()
