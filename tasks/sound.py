@@ -124,7 +124,7 @@ def mixed(speech: Graph, bed: Path, samples: int, gain: float, key: float, ducki
     ratio = 1 / (1 - ducking["depth"] / HEARS)
     threshold = 10 ** ((DIALOGUE + SPEECH_OVER_LUFS - HEARS) / 20)
     fade = f"afade=t=out:start_sample={max(0, samples - FADE)}:nb_samples={FADE}"
-    places = {"mono": "mono|c0=c0", "stereo": "stereo|FL=0.707107*c0|FR=0.707107*c0", "4.0": "4.0|FC=c0"}
+    places = {"mono": "mono|c0=c0", "stereo": "stereo|FL=0.707107*c0|FR=0.707107*c0"}
     squeeze = f"sidechaincompress=threshold={threshold:.6f}:ratio={ratio:.4f}:attack={ducking['attack']:g}:release={ducking['release']:g}:link=maximum:detection=rms"
     text = (
         f"{speech.filters},aformat=sample_fmts=fltp:channel_layouts=mono,volume={gain:.2f}dB,{last},asplit=2[said][heard];"
