@@ -169,10 +169,10 @@ def voices_from(value: object) -> object:
             return json.loads(value)
         except ValueError as error:
             raise PydanticCustomError("voices", "it is not JSON|write ANNA=espeak:es+f3; BEN=espeak:es", {}) from error
-    pairs = [part.rpartition("=") for part in value.split(";") if part.strip()]
-    if not all(sign for _, sign, _ in pairs):
+    pairs = [re.fullmatch(r"(.*?)=\s*((?:espeak|piper|openai):.*|[^=]*)", part.strip()) for part in value.split(";") if part.strip()]
+    if not all(pairs):
         raise PydanticCustomError("voices", "a speaker has no voice|write ANNA=espeak:es+f3; BEN=espeak:es", {})
-    return {name.strip(): voice.strip() for name, _, voice in pairs}
+    return {pair[1].strip(): pair[2].strip() for pair in pairs if pair}
 
 
 class Defaults(BaseModel):

@@ -14,6 +14,7 @@ from infra.errors import DubwrightError, EngineError, InputError, SetupError, Vo
 from infra.settings import Settings
 from infra.store import sha256_of
 from models.types import Cue
+from tasks.rows import voices_from
 from tasks.speech import espeak, synthesise
 from tasks.speech.lexicon import Entry, Lexicon, Piece
 from tasks.speech.voices import Room, endpoint, inputs_of, named, open_voice, placed
@@ -102,6 +103,7 @@ def test_names_of_voices() -> None:
         "voice.1": "v.onnx", "voice_config.1": "v.onnx.json", "voice.2": "openai:tts-1/nova",
     }  # fmt: skip
     assert placed("piper:v.onnx?speaker=1", "s3://b/in") == "piper:s3://b/in/v.onnx?speaker=1" and placed("espeak:es", "/x") == "espeak:es"
+    assert voices_from("ANNA = piper:v.onnx?speaker=2&pace=1.1; B=C=es+f3") == {"ANNA": "piper:v.onnx?speaker=2&pace=1.1", "B=C": "es+f3"}
     for bad in ("piper:", "piper:v.onnx?spaeker=1", "openai:x/y?model=2", "espeak:es?pace=2"):
         with pytest.raises(InputError) as told:
             named(bad)
