@@ -22,6 +22,7 @@ import cli_rights
 import cli_serve
 import cli_supply
 import cli_token
+import cli_voices
 import cli_webhooks
 from cli_common import Json
 from console import (
@@ -595,6 +596,7 @@ cli_serve.add(app, verb)
 cli_rights.add(app, verb)
 cli_supply.add(app, models_app, verb)
 cli_quality.add(app, verb)
+cli_voices.add(app, verb)
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The verbs about whose picture it is and who made it: consent, erase, detect. cli.py adds them to the command."""
 
 import getpass
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -150,6 +151,7 @@ def erase(
         artifacts.store.delete(key)
         for copy in [artifacts.cache / sha256[:2] / sha256, *(known.cache / "inputs").glob(f"{sha256}*")]:
             copy.unlink(missing_ok=True)
+        shutil.rmtree(known.cache / "speech" / sha256, ignore_errors=True)  # what a voice said
 
     told = erasure.erase(known_database(), person, by or getpass.getuser(), delete, dry_run=dry_run)
     voice.result(told)

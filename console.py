@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tasks.progress import Step
 
 EXIT_FAULT, EXIT_JOBS, EXIT_OUTAGE = 2, 3, 4
-OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.")
+OUTAGES = ("store.", "ledger.", "disk.", "setup.", "memory.", "voice.unavailable")
 MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": "[red]⚑[/]", "failed": "[red]✘[/]", "cancelled": "[dim]✘[/]"}
 
 

@@ -16,8 +16,11 @@ from infra.errors import ManifestError
 from infra.settings import Settings
 from infra.store import within
 from tasks.deliverables.asked import ORIGINAL, Deliver, deliver_from
+from tasks.ingest import CARD
 from tasks.manifest import Manifest, check, parse
 from tasks.plan import WORDS, places_of
+from tasks.rows import voices_from
+from tasks.speech.voices import placed
 
 YAML_BYTES = 2**20  # YAML is read a hundred times slower than JSON
 TYPES = {"application/json": ".json", "application/yaml": ".yaml", "application/x-yaml": ".yaml", "text/yaml": ".yaml"}
@@ -119,7 +122,7 @@ def _misplaced(manifest: Manifest, places: Places) -> Iterator[dict[str, str]]:
     for number, row in enumerate(manifest.jobs, 1):
         for role, place in places_of(row).items():
             if place not in known:
-                known[place] = places.refusal(place)
+                known[place] = "" if place.startswith(CARD) else places.refusal(place)  # a service's voice is no file; whose it is the settings say
             if known[place]:
                 yield {"row": f"job {number} ({row.title[:40]})", "field": role, "problem": known[place], "fix": fix}
 
@@ -137,7 +140,11 @@ def _with_full_tracks(deliver: Any, base: str) -> dict[str, Any]:
 
 def _with_full_names(tree: dict[str, Any], base: str) -> dict[str, Any]:
     def full(fields: Any) -> Any:
-        named: dict[str, Any] = {role: within(base, fields[role]) for role in ("portrait", "video", "script", "audio") if fields.get(role)}
+        named: dict[str, Any] = {role: within(base, fields[role]) for role in ("portrait", "video", "script", "audio", "lexicon", "bed") if fields.get(role)}
+        if isinstance(fields.get("voice"), str):
+            named["voice"] = placed(fields["voice"], base)
+        if isinstance(voices := voices_from(fields.get("voices")), dict):
+            named["voices"] = {speaker: placed(voice, base) for speaker, voice in voices.items()}
         words = fields.get("transcript") or ""
         if words.lower().endswith(WORDS):
             named["transcript"] = within(base, words)

@@ -20,7 +20,7 @@ from db import tables as t
 from db.session import Database
 from infra.errors import ConsentError
 
-ROLES = {"portrait": "portrait", "video": "video", "audio": "voice"}  # inputs that show or are a person, and the kind of subject each is
+ROLES = {"portrait": "portrait", "video": "video", "audio": "voice", "voice": "voice"}  # inputs that show or are a person, and the kind of subject each is
 LOCK = 7_215_133_010  # of the numbering of records
 
 

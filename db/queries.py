@@ -20,7 +20,7 @@ class Estimated:
     priority: int = 0
 
 
-SHARED = ("speech", "faces", "tracks", "cast", "references")  # stages that a job's takes have in common
+SHARED = ("speech", "loudness", "sound", "faces", "tracks", "cast", "references")  # stages that a job's takes have in common
 
 
 def batches(database: Database, limit: int = 20) -> list[dict[str, Any]]:

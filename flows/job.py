@@ -15,12 +15,21 @@ from db.workers import OWNER, me
 from flows import observed
 from flows.conductor import away
 from infra.artifacts import Artifacts
-from infra.errors import ConductorUnavailable, DatabaseUnavailable, DiskFull, InputError, StaleToken, StoreUnavailable, classify
+from infra.errors import (
+    ConductorUnavailable,
+    DatabaseUnavailable,
+    DiskFull,
+    InputError,
+    StaleToken,
+    StoreUnavailable,
+    VoiceUnavailable,
+    classify,
+)
 from infra.settings import Settings
 from tasks import progress
 from tasks.stages import Take, Work, renewed
 
-OUTAGES = (StoreUnavailable, DatabaseUnavailable, ConductorUnavailable, DiskFull)  # end by themselves, or on another machine: the job is tried again later
+OUTAGES = (StoreUnavailable, DatabaseUnavailable, ConductorUnavailable, DiskFull, VoiceUnavailable)  # end by themselves, or on another machine: the job is tried again later
 Beside = Callable[[Callable[[], str]], None]
 LEAST_LIMIT, LIMIT_RATE = 900, 60  # seconds that a stage may take: at least, and for a second of speech
 

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 WIDE, HIGH, LEFT, BOTTOM, TOP = 640, 168, 34, 24, 12
-STAGE_ORDER = ("ingest", "speech", "faces", "tracks", "cast", "references", "motion", "render", "kept", "score", "gate", "deliver")
+STAGE_ORDER = ("ingest", "speech", "loudness", "sound", "faces", "tracks", "cast", "references", "motion", "render", "kept", "score", "gate", "deliver")
 ROUGHLY = 1  # frames of offset that nobody sees
 
 

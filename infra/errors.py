@@ -150,6 +150,13 @@ class EngineError(DubwrightError):
     default_code = "engine.failed"
 
 
+class VoiceUnavailable(EngineError):
+    """A speech service that does not answer, or has too much to do."""
+
+    default_code = "voice.unavailable"
+    default_step = "Check the service and DUBWRIGHT_SPEECH_URL; the job is tried again later by itself."
+
+
 class MarkingError(DubwrightError):
     """A file that cannot be marked as made by software, or whose marks do not hold: it is not delivered."""
 

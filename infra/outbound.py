@@ -62,10 +62,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, and the seconds that the receiver asks to be left alone for (0 where it does not say)."""
+    """A status, and the seconds that the receiver asks to be left alone for (0 where it does not say); the body as far as it was read, and its type."""
 
     status: int
     retry_after: float = 0.0
+    body: bytes = b""
+    kind: str = ""
 
 
 def public(address: Address) -> bool:
@@ -121,17 +123,20 @@ def _refused(why: str) -> OutboundError:
     return OutboundError(why, code="outbound.refused", next_step="Use an https URL of a public host; DUBWRIGHT_WEBHOOK_ALLOW lists private hosts and networks that may be called.")
 
 
-def post(url: str, body: bytes, headers: dict[str, str], allowed: Allowed, seconds: float) -> Answer:
-    """POST a body. Everything after the look-up ends within `seconds`, twice that at most. Raises OutboundError; a redirect is an answer like any other."""
+def post(url: str, body: bytes, headers: dict[str, str], allowed: Allowed, seconds: float, most: int = 0) -> Answer:
+    """POST a body. Everything after the look-up ends within `seconds`, twice that at most. Raises OutboundError; a redirect is an answer like any other.
+
+    most: bytes of the answer's body that are wanted, more of which is an error; 0 wants none.
+    """
     place = judge(url, allowed)
     try:
         plain = socket.create_connection((place.address, place.port), timeout=seconds)
     except OSError as error:
         raise OutboundError(f"no connection to {place.host}:{place.port} ({_words(error)})", code="outbound.connect") from error
-    return _exchange(plain, place, body, headers, seconds)
+    return _exchange(plain, place, body, headers, seconds, most)
 
 
-def _exchange(plain: socket.socket, place: Place, body: bytes, headers: dict[str, str], seconds: float) -> Answer:
+def _exchange(plain: socket.socket, place: Place, body: bytes, headers: dict[str, str], seconds: float, most: int) -> Answer:
     late, lines = threading.Event(), [plain]
 
     def cut() -> None:
@@ -152,10 +157,14 @@ def _exchange(plain: socket.socket, place: Place, body: bytes, headers: dict[str
             target = (place.url.path or "/") + (f"?{place.url.query}" if place.url.query else "")
             connection.request("POST", target, body, {"Host": place.url.netloc, "Connection": "close", **headers})
             answer = connection.getresponse()
-            answer.read(LARGEST_ANSWER)
+            told = answer.read(most + 1 if most else LARGEST_ANSWER)
             if late.is_set():  # a line that was cut reads like one that ended
                 raise TimeoutError
-            return Answer(answer.status, _seconds(answer.headers.get("Retry-After", "")))
+            if most and len(told) <= most and answer.length:
+                raise http.client.IncompleteRead(told, answer.length)
+            if 0 < most < len(told):
+                raise OutboundError(f"the answer of {place.host} is larger than {most} bytes", code="outbound.large")
+            return Answer(answer.status, _seconds(answer.headers.get("Retry-After", "")), told if most else b"", answer.headers.get("Content-Type", ""))
     except (OSError, http.client.HTTPException, ValueError) as error:
         if late.is_set() or isinstance(error, TimeoutError):
             raise OutboundError(f"{place.host} did not answer within {seconds:g} s", code="outbound.slow") from error

@@ -1,5 +1,6 @@
 """Consent where jobs meet it: asked at the plan, before a job's first stage, and held while it is delivered; records read from files."""
 
+import hashlib
 import re
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from infra.errors import ConsentError
 from infra.settings import Settings
 from infra.store import fetch, sha256_of
 from tasks import licences
+from tasks.ingest import CARD, card
 from tasks.stages import Work
 
 SUBJECTS = {"portraits": "portrait", "videos": "video", "voices": "voice"}
@@ -43,7 +45,10 @@ def held(work: Work) -> Iterator[list[str]]:
 
 
 def digest(place: str, settings: Settings, base: str = "") -> str:
-    """The hash of a file: a path, an `s3://` place, or a SHA-256 as it is. Raises StoreError."""
+    """The hash of a file: a path, an `s3://` place, or a SHA-256 as it is; of a voice as a manifest names it, of what it is known by. Raises StoreError."""
+    if place.startswith(CARD):
+        return hashlib.sha256(card(place.partition("?")[0], settings)).hexdigest()
+    place = place.removeprefix("piper:").partition("?")[0] if place.startswith("piper:") else place
     if re.fullmatch(r"[0-9a-f]{64}", place):
         return place
     with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:

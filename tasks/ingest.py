@@ -14,8 +14,9 @@ from infra.settings import Settings, get_settings
 from infra.store import beside, fetch, sha256_of
 from tasks.stages import Work
 
-MEDIA = ("video", "audio")
-ROLES = ("portrait", "video", "face", "script", "audio", "transcript", "lexicon")
+MEDIA = ("video", "audio", "bed")
+ROLES = ("portrait", "video", "face", "script", "audio", "transcript", "lexicon", "bed")
+CARD = "openai:"  # how a place begins that is a service's voice and no file
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,34 @@ class Input:
     @property
     def suffix(self) -> str:
         """The name's suffix, which tells formats apart."""
-        return Path(self.place).suffix.lower()[:8]
+        return suffix_of(self.place)
+
+
+def suffix_of(place: str) -> str:
+    """The suffix of a place's name; of a service's voice that of its card."""
+    return ".json" if place.startswith(CARD) else Path(place).suffix.lower()[:8]
+
+
+def card(place: str, settings: Settings) -> bytes:
+    """The card of a service's voice, as `openai:tts-1/nova`. Raises InputError, SetupError."""
+    from tasks.speech.voices import named
+    from tasks.speech.voices.endpoint import card_of
+
+    return card_of(named(place), settings).data()
 
 
 def bring(place: str, base: str, settings: Settings) -> Input:
-    """Fetch an input into the cache, named by its hash. Raises StoreError."""
+    """Fetch an input into the cache, named by its hash; of a service's voice its card. Raises StoreError, InputError, SetupError."""
     folder = settings.cache / "inputs"
     folder.mkdir(parents=True, exist_ok=True)
     fresh = beside(folder / "input")
     try:
-        fetch(place, fresh, settings, base)
+        if place.startswith(CARD):
+            fresh.write_bytes(card(place, settings))
+        else:
+            fetch(place, fresh, settings, base)
         digest, size = sha256_of(fresh), fresh.stat().st_size
-        path = folder / (digest + Path(place).suffix.lower()[:8])
+        path = folder / (digest + suffix_of(place))
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

@@ -253,6 +253,8 @@ def _missing(row: str, fields: dict[str, Any]) -> list[Fault]:
         faults.append(_fault(row, "deliver", "the original sound would be there twice", "remove original_sound: keep, or the track original"))
     elif ORIGINAL in _tracks(fields.get("deliver")) and not fields.get("video"):
         faults.append(_fault(row, "deliver", "a portrait has no original sound", "remove the track original, or give a video"))
+    if fields.get("ducking") and not fields.get("bed"):
+        faults.append(_fault(row, "ducking", "there is no bed that could give way to speech", "give bed, or remove ducking"))
     sources = [name for name in ("text", "script", "audio") if fields.get(name)]
     if len(sources) != 1:
         said = " and ".join(sources) if sources else "nothing to say"

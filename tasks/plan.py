@@ -28,10 +28,11 @@ from tasks.deliverables import asked as deliverables
 from tasks.engines import LIPS
 from tasks.ingest import ROLES, Input, bring
 from tasks.manifest import JobRow, Manifest
-from tasks.rows import Face, Timecode
+from tasks.rows import Ducking, Face, Loudness, Timecode
 from tasks.scripts import SUFFIXES, Reading, from_text, open_cues
 from tasks.speech.assigned import check_faces, voices_for
 from tasks.speech.lexicon import check, read_lexicon
+from tasks.speech.voices import CONFIG, VOICE, Room, espeak_of, inputs_of, named, open_voice
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
 SHIPPED_RATES = {("avct", "paper"): 16.0}  # of what takes far longer
@@ -150,6 +151,7 @@ class _Inputs:
     """The distinct inputs of a manifest: fetched, and looked at by role. An error is kept for every job that names the input."""
 
     def __init__(self, manifest: Manifest, settings: Settings, tell: Callable[[int, int], None]) -> None:
+        self.settings = settings
         self.found: dict[str, Input | DubwrightError] = {}
         self.looked: dict[tuple[str, str, Reading | None], Looked | DubwrightError] = {}
         places = sorted({place for row in manifest.jobs for place in places_of(row).values()})
@@ -205,6 +207,24 @@ def _look_at_video(path: Path) -> float:
     return inspect(path).seconds
 
 
+def _look_at_bed(path: Path) -> float:
+    from tasks.sound import layout_of
+
+    layout_of(path)
+    return 0.0
+
+
+def _look_at_nothing(path: Path) -> float:
+    return 0.0
+
+
+def _look_at_config(path: Path) -> float:
+    from tasks.speech.voices.piper import read_config
+
+    read_config(path)
+    return 0.0
+
+
 def _look_at_lexicon(path: Path) -> float:
     read_lexicon(path)
     return 0.0
@@ -216,6 +236,9 @@ LOOKS: dict[str, Callable[[Path], float]] = {
     "face": _look_at_portrait,
     "audio": _look_at_audio,
     "lexicon": _look_at_lexicon,
+    "bed": _look_at_bed,
+    VOICE: _look_at_nothing,
+    CONFIG: _look_at_config,
 }
 
 
@@ -235,7 +258,7 @@ def places_of(row: JobRow) -> dict[str, str]:
     found |= {role: face.picture for role, (_, face) in pictured(row).items()}
     if not found.get("transcript", "").lower().endswith(WORDS):
         found.pop("transcript", None)
-    return found | deliverables.recordings_of(row.deliver)
+    return found | deliverables.recordings_of(row.deliver) | (inputs_of(_voices_of(row)) if not row.audio else {})
 
 
 def pictured(row: JobRow) -> dict[str, tuple[str, Face]]:
@@ -244,9 +267,14 @@ def pictured(row: JobRow) -> dict[str, tuple[str, Face]]:
     return {f"face.{number}": one for number, one in enumerate(told, 1)}
 
 
+def _voices_of(row: JobRow) -> tuple[str, ...]:
+    """The voices that a job names, each once; '' is the locale's own."""
+    return tuple(dict.fromkeys([row.voice, *row.voices.values()]))
+
+
 def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
     places = places_of(row)
-    error = _speakable(row) or _installed(row)
+    error = _installed(row)
     inputs: dict[str, Input] = {}
     seconds = len(row.text) / CHARACTERS_A_SECOND + 0.9 if row.text else 0.0
     for role, place in places.items():
@@ -259,6 +287,7 @@ def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
         else:
             seconds = problem.seconds if role == "video" or (role in ("script", "audio") and not row.video) else seconds
             error = error or (_voiced(row, problem.cues, role) if role in SCRIPTS else _sayable(row, inputs[role]) if role == "lexicon" else None)
+    error = _speakable(row, inputs, found.settings) or error
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
@@ -281,17 +310,20 @@ def _of_role(problem: DubwrightError, role: str, place: str) -> DubwrightError:
     return told
 
 
-def _speakable(row: JobRow) -> DubwrightError | None:
-    from tasks.speech.espeak import voice_for
-
+def _speakable(row: JobRow, inputs: dict[str, Input], settings: Settings) -> DubwrightError | None:
+    """What is wrong with the job's voices, as far as their files are there."""
+    room = Room({told.place: told.path for told in inputs.values()}, settings)
     try:
         if row.text:
             cues = from_text(row.text, reading_for(row, "script") or Reading())
             check_faces(cues, row.faces)
             voices_for(cues, row.voice, row.voices)
         if not row.audio or row.transcript:
-            for voice in {row.voice: None, **dict.fromkeys(row.voices.values())}:
-                voice_for(row.locale, voice)
+            for voice in _voices_of(row):
+                espeak_of(row.locale, voice)
+        for voice in _voices_of(row) if not row.audio else ():
+            if named(voice).backend != "espeak" and all(place in room.files for place in inputs_of([voice]).values()):
+                open_voice(voice, row.locale, room)
     except DubwrightError as error:
         return InputError(error.message, code=error.code, next_step=error.next_step)
     return None
@@ -310,11 +342,10 @@ def _voiced(row: JobRow, cues: tuple[Cue, ...], role: str) -> DubwrightError | N
 
 def _sayable(row: JobRow, lexicon: Input) -> DubwrightError | None:
     """What is wrong where a voice of the job cannot make the sounds that the lexicon asks for."""
-    from tasks.speech.espeak import voice_for
-
     try:
-        for voice in {row.voice: None, **dict.fromkeys(row.voices.values())}:
-            check(read_lexicon(lexicon.path, row.locale), voice_for(row.locale, voice))
+        for voice in _voices_of(row):
+            if named(voice).backend == "espeak":  # Piper takes any IPA, a service none
+                check(read_lexicon(lexicon.path, row.locale), espeak_of(row.locale, voice))
     except DubwrightError as error:
         return InputError(error.message, code=error.code, next_step=error.next_step)
     return None
@@ -324,7 +355,9 @@ def asked_of(row: JobRow) -> dict[str, Any]:
     """What a job asks of its script, voices and captions, beyond what every job does."""
     timecode = row.timecode.model_dump() if row.timecode else None
     captions = [kind for kind in ("srt", "ttml") if kind in row.captions]
-    asked = {"voices": row.voices, "timecode": timecode, "encoding": row.encoding, "captions": captions, "deliver": deliverables.spec_of(row.deliver)}
+    asked: dict[str, Any] = {"voices": row.voices, "timecode": timecode, "encoding": row.encoding, "captions": captions, "deliver": deliverables.spec_of(row.deliver)}
+    asked |= {"loudness": row.loudness.model_dump() if row.loudness != Loudness() else None}  # type: ignore[call-arg]
+    asked |= {"ducking": row.ducking.model_dump() if row.bed and row.ducking != Ducking() else None}  # type: ignore[call-arg]
     return {name: value for name, value in asked.items() if value}
 
 

@@ -7,19 +7,24 @@ from typing import Any
 from db.consents import unnumbered
 from infra.version import source_hash
 from models.types import Cue, Portrait
+from tasks import sound
 from tasks.scripts import Reading, Script, from_text, open_cues
 from tasks.speech import SpeechTrack
 from tasks.speech.lexicon import Lexicon, read_lexicon
+from tasks.speech.voices import CONFIG, VOICE, Room
 from tasks.stages import Work, keep
 from tasks.values import load_landmarks, load_speech, save_landmarks, save_speech
 
 
 def speech(work: Work) -> None:
-    """Fill the job's speech: spoken from text or script, or aligned to the recording. Raises InputError, ManifestError, MediaError."""
+    """Fill the job's speech and the sound that is delivered with it. Raises InputError, ManifestError, MediaError, EngineError.
+
+    Speech is spoken from text or script, or aligned to the recording.
+    """
     spec = work.spec
     asks = {
         "code": source_hash("tasks/speech", "tasks/scripts", "tasks/values.py", "models/avct/phonemes.py"),
-        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if unnumbered(role) not in ("portrait", "face") and not role[-1].isdigit()},
+        "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if is_said(role)},
         "text": spec["text"],
         "transcript": spec["transcript"],
         "locale": work.lease.locale,
@@ -32,9 +37,21 @@ def speech(work: Work) -> None:
         asks["cues"] = said
     if "video" in work.inputs:
         asks["length"] = spec["dubbing"]["length"]
-    sources = work.sources("script", "audio", "transcript", "lexicon", "video")
+    sources = (*work.sources("script", "audio", "transcript", "lexicon", "video"), *voices_of(spec["inputs"]))
     work.made["speech"] = keep(work, "speech", "speech.npz", asks, sources, lambda path: save_speech(path, make_speech(work)))
     work.speech = load_speech(work.made["speech"].path)
+    sound.make(work)
+
+
+def is_said(role: str) -> bool:
+    """Whether speech is made from an input of a role: pictures, beds and further recordings (audio2) are none of it, voices (voice.1) are."""
+    return unnumbered(role) not in ("portrait", "face", "bed") and (role == unnumbered(role) or "." in role)
+
+
+def voices_of(inputs: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """(hash, role) of the voices that a job's inputs hold, for lineage. What a voice is stands for a recording of it: consent is asked by that role."""
+    roles = {VOICE: "audio", CONFIG: CONFIG}
+    return tuple((facts["sha256"], roles[role.partition(".")[0]]) for role, facts in inputs.items() if role.partition(".")[0] in roles)
 
 
 def make_speech(work: Work) -> SpeechTrack:
@@ -64,7 +81,8 @@ def spoken(work: Work) -> SpeechTrack:
         return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
     cues = reworded(script.cues, work.wish.get("cues", {}), work.wish.get("times", {})) if "script" in work.inputs else script.cues
-    made = synthesise(cues, locale, spec["voice"], spec.get("voices", {}), lexicon)
+    room = Room({facts["place"]: work.inputs[role] for role, facts in spec["inputs"].items()}, work.settings, job=True)
+    made = synthesise(cues, locale, spec["voice"], spec.get("voices", {}), lexicon, room)
     return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from infra.version import source_hash
 from infra.video import FilmWriter, Picture, facts_of
 from models.types import FRAME_RATE, Motion, Portrait
-from tasks import marking, progress
+from tasks import marking, progress, sound
 from tasks.engines import LIPS, engine, mover, weights_of
 from tasks.stages import Take, Work
 from tasks.windows import Windows, pictures_of, rendered
@@ -36,16 +36,18 @@ def render(work: Work, take: Take) -> None:
         "motion": take.made["motion"].sha256,
         "portrait": work.spec["inputs"]["portrait"]["sha256"],
         "speech": work.made["speech"].sha256,
+        "sound": work.made["sound"].sha256 if "sound" in work.made else None,
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
         "marks": marking.asks_of(work),
     }
     payload = marking.payload_of(work, take)
-    sources = (*work.sources("portrait", "speech", "faces"), (take.made["motion"].sha256, "motion"))
+    sources = (*work.sources("portrait", "speech", "sound", "faces"), (take.made["motion"].sha256, "motion"))
     take.windows = ((0, take.motion.frames, 0.0),)
-    shared = {name: asks[name] for name in asks if name not in ("motion", "speech")} | {"engine": take.rung.engine, "watermark": payload}
+    shared = {name: asks[name] for name in asks if name not in ("motion", "speech", "sound")} | {"engine": take.rung.engine, "watermark": payload}
     windows = Windows(work, shared, partial(_own, work, take, _heard(work, take)), take.motion.frames, sources)
     take.made["render"] = rendered(work, take, asks, sources, windows, lambda path: _write(work, take, windows, path, payload))
-    take.parameters |= {"watermark": f"{payload:016x}"}
+    take.parameters |= {"watermark": f"{payload:016x}", **sound.shown(work)}
+    take.notes = sound.notes(work)
 
 
 def _heard(work: Work, take: Take) -> Callable[[int, int], str]:
@@ -71,12 +73,11 @@ def _own(work: Work, take: Take, heard: Callable[[int, int], str], first: int, l
 def _write(work: Work, take: Take, windows: Windows, path: Path, payload: int) -> None:
     assert work.portrait is not None and take.motion is not None and work.speech is not None
     settings, total = work.settings, take.motion.frames
-    sound = work.folder / "sound.wav"
-    work.speech.write(sound)
+    spoken = sound.file_of(work, work.folder / "sound.wav")
     height, width = work.portrait.picture.shape[:2]
     facts = facts_of(width, height, Fraction(FRAME_RATE))
     writer = FilmWriter(
-        path, facts, sound, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, window=windows.size, keep=windows.keep,
+        path, facts, spoken, language=work.lease.locale, crf=settings.video_crf, preset=settings.video_preset, window=windows.size, keep=windows.keep,
     )  # fmt: skip
     marked = marking.on_frames(payload, work.spec.get("label", ""), height, width)
     with writer as out:

@@ -116,6 +116,61 @@ def faces_from(value: object) -> object:
     return {str(name): "off" if face is False else face for name, face in value.items()} if isinstance(value, dict) else value
 
 
+class Loudness(BaseModel):
+    """How loud a delivery is: integrated loudness in LUFS (None: as it comes), and the true peak in dBTP that nothing may pass."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: float | None = Field(-23.0, ge=-40, le=-9)
+    peak: float = Field(-1.0, ge=-6, le=0)
+
+
+class Ducking(BaseModel):
+    """How a bed gives way to speech: by so many dB, within so many milliseconds, and back; level: dB that it is raised by at all."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    depth: float = Field(9.0, ge=0, le=18)
+    attack: float = Field(20.0, ge=1, le=2000)
+    release: float = Field(400.0, ge=1, le=9000)
+    level: float = Field(0.0, ge=-40, le=12)
+
+
+PRESETS: dict[str, dict[str, float | None]] = {
+    "ebu": {"target": -23.0, "peak": -1.0}, "atsc": {"target": -24.0, "peak": -2.0}, "web": {"target": -16.0, "peak": -1.0}, "loud": {"target": -14.0, "peak": -1.0}, "off": {"target": None},
+}  # fmt: skip
+
+
+def loudness_from(value: object) -> object:
+    """A loudness as a preset's name, as LUFS, or as target and peak; in a table the last as JSON. YAML reads `off` as no."""
+    if value is False or value is None:
+        return PRESETS["off"]
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return {"target": value}
+    if not isinstance(value, str):
+        return value
+    word = value.strip()
+    if word.lower() in PRESETS:
+        return PRESETS[word.lower()]
+    try:
+        return json.loads(word) if word.startswith("{") else {"target": float(word)}
+    except ValueError as error:
+        raise PydanticCustomError("loudness", "{name} is no loudness|use {known}, or LUFS as -23", {"name": repr(word[:20]), "known": ", ".join(PRESETS)}) from error
+
+
+def _known(voice: str) -> str:
+    """A voice whose name can be read; whether it is there is asked later."""
+    from tasks.speech.voices import inputs_of
+
+    try:
+        for role, where in inputs_of([voice]).items():
+            if role.startswith("voice.") and not voice.startswith("openai:"):
+                place(where)
+    except InputError as error:
+        raise PydanticCustomError("voice", "{problem}|{fix}", {"problem": error.message, "fix": error.next_step}) from error
+    return voice
+
+
 def voices_from(value: object) -> object:
     """Voices by speaker; in a table as JSON, or as `ANNA=espeak:es+f3; BEN=espeak:es`."""
     if not isinstance(value, str):
@@ -125,10 +180,10 @@ def voices_from(value: object) -> object:
             return json.loads(value)
         except ValueError as error:
             raise PydanticCustomError("voices", "it is not JSON|write ANNA=espeak:es+f3; BEN=espeak:es", {}) from error
-    pairs = [part.rpartition("=") for part in value.split(";") if part.strip()]
-    if not all(sign for _, sign, _ in pairs):
+    pairs = [re.fullmatch(r"(.*?)=\s*((?:espeak|piper|openai):.*|[^=]*)", part.strip()) for part in value.split(";") if part.strip()]
+    if not all(pairs):
         raise PydanticCustomError("voices", "a speaker has no voice|write ANNA=espeak:es+f3; BEN=espeak:es", {})
-    return {name.strip(): voice.strip() for name, _, voice in pairs}
+    return {pair[1].strip(): pair[2].strip() for pair in pairs if pair}
 
 
 class Defaults(BaseModel):
@@ -148,9 +203,12 @@ class Defaults(BaseModel):
     original_sound: Literal["replace", "keep"] = Field("replace", description="`keep`: the video's own first sound track stays, as the last one.")
     listeners: Literal["source", "still"] = Field("source", description="Lips of the script's speakers while others speak: as in the video, or `still`, redrawn closed.")
     quiet_shots: Literal["redraw", "copy"] = Field("redraw", description="`copy`: shots in which nothing is said stay as they are, unencoded where that can be.")
-    voice: str = Field("", description="A voice of espeak-ng, as `espeak:es` or `espeak:es+f3`, for every speaker without one of their own; by default the locale's.")
-    voices: dict[str, str] = Field(default_factory=dict, description="Voices by the script's speakers, as `{ANNA: espeak:es+f3, BEN: espeak:es}`.")
+    voice: str = Field("", description="A voice, as `espeak:es+f3`, `piper:voices/es.onnx` or `openai:tts-1/nova`, for every speaker without one of their own; by default the locale's.")
+    voices: dict[str, str] = Field(default_factory=dict, description="Voices by the script's speakers, as `{ANNA: espeak:es+f3, BEN: piper:voices/ben.onnx}`.")
     lexicon: str = Field("", description="A CSV file of words and how they are said.")
+    loudness: Loudness = Field(Loudness(), description="How loud the delivery is: `ebu` (-23 LUFS), `atsc`, `web` (-16), `loud` (-14), `off`, LUFS, or `{target: -23, peak: -1}`.")  # type: ignore[call-arg]
+    bed: str = Field("", description="A sound file of music and effects that lies under the speech; its channels are kept.")
+    ducking: Ducking = Field(Ducking(), description="How the bed gives way to speech: `{depth: 9, attack: 20, release: 400, level: 0}`, in dB and milliseconds.")  # type: ignore[call-arg]
     timecode: Timecode | None = Field(None, description="What timecodes of the script count: `{rate: 29.97df, start: \"01:00:00:00\"}`.")
     encoding: str = Field("", max_length=40, description="Encoding of a script that is not Unicode, as `cp1252`.")
     captions: tuple[Literal["vtt", "srt", "ttml"], ...] = Field(("vtt",), description="Captions that are delivered: `[vtt, srt, ttml]`; WebVTT always is.")
@@ -202,7 +260,26 @@ class Defaults(BaseModel):
             raise PydanticCustomError("voices", "a speaker or a voice is empty|write {ex}", {"ex": "{ANNA: espeak:es+f3}"})
         if len(set(keys)) < len(keys) or len(keys) > 1000:
             raise PydanticCustomError("voices", "a speaker is named twice|names are one whatever their capitals; keep one of them", {})
-        return {" ".join(name.split()): voice.strip() for name, voice in value.items()}
+        return {" ".join(name.split()): _known(voice.strip()) for name, voice in value.items()}
+
+    @field_validator("voice")
+    @classmethod
+    def _voice(cls, value: str) -> str:
+        return _known(value)
+
+    @field_validator("loudness", mode="before")
+    @classmethod
+    def _loudness(cls, value: object) -> object:
+        return loudness_from(value)
+
+    @field_validator("ducking", mode="before")
+    @classmethod
+    def _ducking(cls, value: object) -> object:
+        """In a table as JSON."""
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except ValueError as error:
+            raise PydanticCustomError("ducking", "it is not JSON|write {example}", {"example": '{"depth": 9}'}) from error
 
     @field_validator("timecode", mode="before")
     @classmethod
@@ -233,7 +310,7 @@ class Defaults(BaseModel):
         """In a table `vtt, srt`."""
         return [part for part in re.split(r"[\s,;]+", value) if part] if isinstance(value, str) else value
 
-    @field_validator("portrait", "video", "script", "audio", "transcript", "picture", "lexicon", check_fields=False)
+    @field_validator("portrait", "video", "script", "audio", "transcript", "picture", "lexicon", "bed", check_fields=False)
     @classmethod
     def _place(cls, value: str) -> str:
         return place(value)

@@ -77,6 +77,7 @@ class Work:
         self.inputs: dict[str, Path] = {}
         self.made: dict[str, Made] = {}
         self.speech: SpeechTrack | None = None
+        self.sound: dict[str, Any] | None = None  # how the delivered sound was made of it (tasks/sound.py)
         self.portrait: Portrait | None = None
         self.tracks: TrackFile | None = None
         self.cast: dict[str, Any] | None = None

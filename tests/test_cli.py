@@ -11,7 +11,7 @@ from flow_cases import ROOT, allow, new_home, run, settings_of, write_manifest
 
 VERBS = ("demo", "doctor", "plan", "run", "status", "review", "report", "score", "lineage", "models", "train", "evaluate", "calibrate", "bench",
          "cancel", "prioritise", "pause", "resume", "drain", "gc", "backup", "restore", "deploy", "worker", "metrics",
-         "token", "webhooks", "serve", "accounts", "consent", "erase", "detect", "sbom", "versions", "qc")  # fmt: skip
+         "token", "webhooks", "serve", "accounts", "consent", "erase", "detect", "sbom", "versions", "qc", "voices")  # fmt: skip
 
 
 @pytest.fixture(name="home", scope="module")

@@ -153,7 +153,7 @@ def test_every_video_walks_back_to_known_inputs_weights_and_code(small: tuple[Pa
                 return [(part["role"], part["sha256"]) for part in node["made_from"]] + [x for part in node["made_from"] for x in walk(part)]
 
             assert ("portrait", portrait) in walk(tree)
-            assert {role for role, _ in walk(tree)} == {"portrait", "faces", "motion", "speech"}
+            assert {role for role, _ in walk(tree)} == {"portrait", "faces", "motion", "speech", "sound", "loudness"}
             told = next(x for x in tree["takes"] if x["number"] == take["number"])
             assert {w["engine"] for w in told["weights"]} == {"avct", "syncnet", take["engine"]} and told["code_version"] and told["seconds"]
         if row["delivery"]:

@@ -143,7 +143,7 @@ def test_a_dub_walks_back_to_its_video_and_weights(dubbed: tuple[Path, dict[str,
     _, rows, known = dubbed
     tree = lineage(open_database(known), rows["gap"]["takes"][0]["video"])
     assert tree is not None
-    assert {part["role"] for part in tree["made_from"]} == {"video", "speech", "tracks", "cast", "references"}
+    assert {part["role"] for part in tree["made_from"]} == {"video", "speech", "sound", "tracks", "cast", "references"}
     assert {weight["engine"] for weight in tree["takes"][0]["weights"]} == {"lipmemory", "syncnet"}
 
 

@@ -146,6 +146,18 @@ class FilmWriter:
             self.fresh.unlink(missing_ok=True)
 
 
+def encode_sound(sound: Path, path: Path) -> None:
+    """Encode a sound alone, as a film's first track is, to MP4. Raises MediaError."""
+    import av
+
+    with av.open(str(path.absolute()), "w", format="mp4") as out:
+        spoken = _Spoken(out, sound, "und")
+        try:
+            spoken.rest()
+        finally:
+            spoken.close()
+
+
 class _Spoken:
     """The dub's sound as the first and default AAC track, from time 0."""
 

@@ -16,7 +16,7 @@ COPIED_SOUND = {"aac", "mp3", "mp3float", "mp2", "mp2float", "ac3", "eac3", "ala
 TEXT = {"subrip", "srt", "ass", "ssa", "webvtt", "text"}
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "creation_time_utc"}
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 8: "7.1"}
-SOUND_RATE, SOUND_BITS = 48_000, 160_000
+SOUND_RATE, SOUND_BITS, CHANNEL_BITS = 48_000, 160_000, 64_000  # bits a second of mono and stereo, and of each channel of more
 MILLISECOND = Fraction(1, 1000)
 # ISO 639-1 to ISO 639-2/T, the codes that MP4 stores (ISO/IEC 14496-12, 8.4.2): languages that espeak-ng speaks and those of large catalogues
 LANGUAGES = {
@@ -44,7 +44,7 @@ def language_code(tag: str) -> str:
 def encoded_sound(out: Any, channels: int) -> Any:
     """A new AAC stream at 48 kHz in an MP4 that is being written, with as many channels where AAC has a layout for them."""
     stream = out.add_stream("aac", rate=SOUND_RATE, layout=LAYOUTS.get(channels, "stereo"))
-    stream.codec_context.bit_rate = SOUND_BITS
+    stream.codec_context.bit_rate = max(SOUND_BITS, CHANNEL_BITS * channels) if channels in LAYOUTS else SOUND_BITS
     stream.codec_context.time_base = Fraction(1, SOUND_RATE)
     return stream
 

@@ -27,7 +27,7 @@ from models.lipmemory.align import NEAR, rigid, steadied
 from models.lipmemory.compose import Reference
 from models.lipmemory.engine import BATCH, EMPHASIS, LipEngine, Seen, heard
 from models.types import Speech
-from tasks import marking, progress
+from tasks import marking, progress, sound
 from tasks.dubbing.cast import Wish, choose
 from tasks.dubbing.references import References, find_references
 from tasks.dubbing.spans import QUIET, Span, plan_spans, strengths, told
@@ -165,6 +165,7 @@ def render(work: Work, take: Take) -> None:
         "cast": work.made["cast"].sha256,
         "references": work.made["references"].sha256,
         "speech": work.made["speech"].sha256,
+        "sound": work.made["sound"].sha256 if "sound" in work.made else None,
         "take": [take.rung.start, emphasis],
         "dubbing": work.spec["dubbing"],
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
@@ -172,7 +173,7 @@ def render(work: Work, take: Take) -> None:
         "marks": marking.asks_of(work),
     }
     payload = marking.payload_of(work, take)
-    sources = work.sources("video", "speech", "tracks", "cast", "references")
+    sources = work.sources("video", "speech", "sound", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
 
     def words(write: Callable[[], list[str]]) -> dict[str, Any]:
@@ -190,7 +191,8 @@ def render(work: Work, take: Take) -> None:
     kept = words(again)
     take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name not in ("face", "faces")}
-    take.notes = (*kept["notes"], *work.cast["notes"])
+    take.parameters |= sound.shown(work)
+    take.notes = (*kept["notes"], *work.cast["notes"], *sound.notes(work))
 
 
 def _windows(work: Work, asks: dict[str, Any], payload: int, sources: tuple[tuple[str, str], ...]) -> Windows:
@@ -203,7 +205,7 @@ def _windows(work: Work, asks: dict[str, Any], payload: int, sources: tuple[tupl
     def own(first: int, last: int) -> list[Any]:
         return [digest(first, last), speech.seconds if last > tracks.frames else None]
 
-    shared = {name: asks[name] for name in asks if name not in ("speech", "language")} | {"watermark": payload}
+    shared = {name: asks[name] for name in asks if name not in ("speech", "sound", "language")} | {"watermark": payload}
     copied = any(span["why"] == QUIET for span in work.cast["spans"]) and not work.spec.get("label")
     return Windows(work, shared, own, len(times), sources, whole=not copied)
 
@@ -225,6 +227,7 @@ def _write(work: Work, take: Take, emphasis: float, windows: Windows, path: Path
         film, work.speech, path, work.settings, engine(take.rung.engine, work.lease.preset), language=work.lease.locale, rung=take.rung.start,
         emphasis=emphasis, notes=notes, hold=work.spec["dubbing"]["length"] == "hold", keep_original=work.spec["dubbing"]["original_sound"] == "keep",
         windows=windows, marked=marking.on_pictures(payload, label, facts.height, facts.width), copy=not label,
+        sound=work.made["sound"].path if "sound" in work.made else None,
     )  # fmt: skip
     number = 0
     for number in made:
@@ -250,19 +253,20 @@ class Film:
 def dub(
     film: Film, speech: SpeechTrack, path: Path, settings: Settings, made: LipEngine, *, language: str, rung: int = 0,
     emphasis: float = EMPHASIS, notes: list[str], hold: bool = False, keep_original: bool = False, windows: Windows | None = None,
-    marked: Callable[[Picture], Picture] = lambda picture: picture, copy: bool = True,
+    marked: Callable[[Picture], Picture] = lambda picture: picture, copy: bool = True, sound: Path | None = None,
 ) -> Iterator[int]:  # fmt: skip
     """Write a film's re-dub; the number of pictures that are done comes after each, and once more at the end. The file is there when all are.
 
     rung: which of a track's references. hold: the last picture stands while speech runs on. notes: what the writer could not keep is
     added. windows: those that were kept before are taken, and new ones kept. marked: what is done to every picture last of all, over the
-    whole of it. copy: quiet shots may be copied, which leaves them as they are. Raises MediaError and DiskFull, and what keeping raises.
+    whole of it. copy: quiet shots may be copied, which leaves them as they are. sound: that is delivered, where it is not the speech alone. Raises MediaError and DiskFull, and what keeping raises.
     """
     copied = [(span.first, span.last) for span in film.spans if span.why == QUIET and copy]
-    sound = path.with_suffix(".wav")
-    speech.write(sound)
+    spoken = path.with_suffix(".wav")
+    if sound is None:
+        speech.write(spoken)
     writer = DubWriter(
-        path, film.video, sound, language=language, crf=settings.video_crf, preset=settings.video_preset, keep_original=keep_original, copy=copied,
+        path, film.video, sound or spoken, language=language, crf=settings.video_crf, preset=settings.video_preset, keep_original=keep_original, copy=copied,
         window=windows.size if windows else WINDOW, keep=windows.keep if windows else None,
     )  # fmt: skip
     until = speech.speech.seconds if hold else 0.0
@@ -278,7 +282,7 @@ def dub(
                     give_back()  # pieces of many sizes, by several threads: the C library would keep more and more of them
         yield out.frames
     let_go()
-    sound.unlink()
+    spoken.unlink(missing_ok=True)
     notes += writer.notes
 
 

@@ -1,4 +1,4 @@
-"""Speech of a job: text spoken by espeak-ng, or a recording aligned; always 16 kHz sound, phones with times, voice activity."""
+"""Speech of a job: text spoken by voices, or a recording aligned; always 16 kHz sound, phones with times, voice activity."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +17,9 @@ from tasks.speech import espeak, sounds
 from tasks.speech.activity import voice_activity, widened
 from tasks.speech.assigned import voices_for
 from tasks.speech.lexicon import Lexicon, plain
+from tasks.speech.reading import Reader, Readings
+from tasks.speech.voices import Room, Said, espeak_of, open_voice
+from tasks.speech.voices.embedded import EspeakVoice, without_sound
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
 BREATH = 0.05  # seconds between a cue that runs over and the one that it pushes
@@ -47,39 +50,39 @@ class SpeechTrack:
 
 
 def synthesise(
-    cues: tuple[Cue, ...], locale: str, voice: str = "", voices: Mapping[str, str] | None = None, lexicon: Lexicon | None = None
+    cues: tuple[Cue, ...], locale: str, voice: str = "", voices: Mapping[str, str] | None = None, lexicon: Lexicon | None = None, room: Room | None = None
 ) -> SpeechTrack:
     """Speak cues, each with its speaker's voice (`assigned.voices_for`). Timed cues start at their times, later when the one before runs
-    over (said in notes); others follow one another.
+    over (said in notes); others follow one another. The sound is at the rate of the voice that has the highest.
 
     Raises ManifestError for a speaker without a voice, InputError for a locale that no voice speaks, EngineError when a voice says nothing.
     """
-    names = [espeak.voice_for(locale, own) for own in voices_for(cues, voice, voices or {})]
-    lexicon = lexicon or Lexicon()
+    names = voices_for(cues, voice, voices or {})
+    opened = {name: open_voice(name, locale, room) for name in dict.fromkeys(names)}
+    rate = max(one.rate for one in opened.values())
+    lexicon, readings = lexicon or Lexicon(), Readings(Reader(locale))
     shown = tuple(replace(cue, text=plain(cue.text)) for cue in cues)
     timed = any(cue.end > 0 for cue in cues)
     sound = Samples(np.int16)
     phones: list[Phone] = []
-    rate = 0
     placed: list[Cue] = []
     notes: list[str] = []
     clock = 0.0 if timed else LEAD
     heard: list[tuple[int, np.ndarray]] = []
     for cue, name, written in zip(shown, names, cues, strict=True):
-        spoken, told = pronounced(written.text, name, lexicon)
-        notes += told
+        spoken = opened[name].say(readings.of(lexicon.say(written.text), opened[name].reads))
+        notes += spoken.notes
         length = max((p.end for p in spoken.phones), default=len(spoken.sound) / spoken.rate)
         start = (round(cue.start * GRID) if timed and cue.start >= clock else ceil(clock * GRID - 1e-6)) / GRID
         placed.append(replace(cue, start=start, end=start + length))
         notes += overruns((cue,), placed[-1:]) if timed else []
         if spoken.unknown:
             notes.append(f"sounds without a mouth shape in the phone table: {' '.join(spoken.unknown)}")
-        rate = spoken.rate
-        said = whole_samples(spoken.sound)
+        said = at_rate(spoken, rate)
         sound.grow(round(start * rate) + len(said))
         mix(sound, round(start * rate), said)
         phones += [Phone(p.symbol, p.start + start, p.end + start) for p in spoken.phones]
-        heard.append((round(start * ROW_RATE), activity_of(said, spoken)))
+        heard.append((round(start * ROW_RATE), activity_of(said, rate, spoken.phones)))
         clock = start + length + (BREATH if timed else PAUSE)
     sound.grow(int(np.ceil((max(len(sound) / rate, placed[-1].end) + TAIL) * rate)))
     whole = settled(sound)
@@ -88,21 +91,21 @@ def synthesise(
     for first, rows in heard:
         here = activity[first : first + len(rows)]
         np.maximum(here, rows[: len(here)], out=here)
-    speech = Speech(wave, tuple(phones), activity, tuple(placed), tuple(dict.fromkeys(notes + lexicon.notes())), apart=True)
+    notes += [*lexicon.notes(), *readings.notes()]
+    speech = Speech(wave, tuple(phones), activity, tuple(placed), tuple(dict.fromkeys(notes)), apart=True)
     return SpeechTrack(speech, whole, rate, shown if timed else ())
 
 
-def activity_of(said: np.ndarray, spoken: espeak.Spoken) -> np.ndarray:
+def activity_of(said: np.ndarray, rate: int, phones: Sequence[Phone]) -> np.ndarray:
     """Where one cue speaks, float32 [rows] at 100 Hz, by its own sound int16 [samples] and phones alone."""
-    wave = resampled(said, spoken.rate, SAMPLE_RATE)
-    return np.maximum(voice_activity(wave), _phone_activity(spoken.phones, len(wave)))
+    wave = resampled(said, rate, SAMPLE_RATE)
+    return np.maximum(voice_activity(wave), _phone_activity(phones, len(wave)))
 
 
-def pronounced(text: str, voice: str, lexicon: Lexicon) -> tuple[espeak.Spoken, list[str]]:
-    """A text as a voice says it, by the lexicon and SSML's elements; and what is to be told of that."""
-    words, named, strange = sounds.request(lexicon.say(text), voice)
-    notes = [f"the voice {voice} has no sound for {' '.join(strange)}: the word is read by its letters"] if strange else []
-    return espeak.speak(words, voice, sounds=named), notes
+def at_rate(said: Said, rate: int) -> np.ndarray:
+    """What a voice said as int16 [samples] at a rate."""
+    sound = whole_samples(said.sound)
+    return sound if said.rate == rate else whole_samples(np.asarray(resampled(sound, said.rate, rate)))
 
 
 def overruns(wanted: Sequence[Cue], spoken: Sequence[Cue]) -> list[str]:
@@ -125,8 +128,10 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "", le
     notes: list[str] = []
     if transcript.strip():
         lexicon = lexicon or Lexicon()
-        spoken, notes = pronounced(" ".join(transcript.split()), espeak.voice_for(locale, voice), lexicon)
-        notes += lexicon.notes()
+        name, readings = espeak_of(locale, voice), Readings(Reader(locale))
+        words, with_sounds, strange = sounds.request(readings.of(lexicon.say(" ".join(transcript.split())), EspeakVoice.reads), name)
+        spoken = espeak.speak(words, name, sounds=with_sounds)
+        notes += [*without_sound(name, strange), *lexicon.notes(), *readings.notes()]
         transcript = plain(transcript)
         found = aligner.align(np.asarray(wave), activity, spoken)
         phones = found.phones
@@ -141,7 +146,7 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "", le
     return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
 
 
-def _phone_activity(phones: tuple[Phone, ...], samples: int) -> np.ndarray:
+def _phone_activity(phones: Sequence[Phone], samples: int) -> np.ndarray:
     rows = np.zeros(samples * 100 // SAMPLE_RATE, np.float32)
     for phone in phones:
         rows[int(phone.start * 100) : int(min(phone.end, phone.start + 0.35) * 100)] = 1

@@ -84,13 +84,12 @@ def named(voice: str, sounds: Sequence[str]) -> dict[str, str]:
     return answer["ipa"]
 
 
-def read(texts: Sequence[str], voice: str) -> list[list[str]]:
-    """The IPA of texts, clause by clause, as a voice reads them; no sound is made. Raises EngineError."""
-    answer, _ = _ask({"read": list(texts), "names": _names(voice)})
-    if "ipa" not in answer:
+def clauses(texts: Sequence[str], voice: str) -> list[list[tuple[str, str]]]:
+    """(IPA with stress and spaces between words, the text it is of) of each clause of each text; no sound is made. Raises EngineError."""
+    answer, _ = _ask({"clauses": list(texts), "names": _names(voice)})
+    if "clauses" not in answer:
         raise EngineError(f"espeak-ng refuses the voice {voice!r}", code="engine.voice", next_step="Leave `voice` out, or name one of espeak-ng's language codes.")
-    found: list[list[str]] = answer["ipa"]
-    return found
+    return [[(ipa, read) for ipa, read in told] for told in answer["clauses"]]
 
 
 def _names(voice: str) -> list[str]:

@@ -21,6 +21,7 @@ from tasks.speech.assigned import voices_for
 from tasks.speech.fit import FASTEST, GAP, TOLD
 from tasks.speech.lexicon import plain
 from tasks.speech.slots import Place, Slot, placed
+from tasks.speech.voices import espeak_of
 
 PACE = Path(__file__).with_name("pace.json")
 REST = 0.5  # of a pause, which it can give
@@ -60,7 +61,8 @@ def pace() -> dict[str, Any]:
 def sounds_of(texts: Sequence[str], voice: str) -> list[Sounds]:
     """What texts are made of, as a voice of espeak-ng reads them. Raises EngineError."""
     found = []
-    for clauses in espeak.read([plain(text) for text in texts], voice):
+    for told in espeak.clauses([plain(text) for text in texts], voice):
+        clauses = [ipa for ipa, _ in told]
         phones = [phone for clause in clauses for word in clause.split() for phone in from_ipa(word)[0] if phone != "SIL"]
         vowels = sum(phone in VOWELS for phone in phones)
         found.append(Sounds(len(phones) - vowels, vowels, max(0, sum(any(c.isalpha() for c in clause) for clause in clauses) - 1)))
@@ -76,7 +78,7 @@ def seconds_of(sounds: Sounds, locale: str) -> float:
 
 def foreseen(cues: Sequence[Cue], seconds: float, locale: str, voice: str = "", voices: Mapping[str, str] | None = None) -> tuple[Foreseen, ...]:
     """What is to be expected of timed cues in a picture of `seconds`. Raises as `synthesise` does of speakers and voices."""
-    names = [espeak.voice_for(locale, own) for own in voices_for(cues, voice, voices or {})]
+    names = [espeak_of(locale, own) for own in voices_for(cues, voice, voices or {})]
     sounds: dict[int, Sounds] = {}
     for name in dict.fromkeys(names):
         mine = [at for at, own in enumerate(names) if own == name]

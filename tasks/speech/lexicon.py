@@ -1,6 +1,6 @@
 """How words are said: a title's lexicon and SSML's phoneme and sub elements, applied to a cue's text before it is spoken.
 
-Numbers, dates and acronyms are left to the voice: espeak-ng reads them by each language's own rules.
+What it leaves is read by tasks/speech/reading.py: dates, amounts and what else a voice would not read well.
 """
 
 import csv
@@ -28,10 +28,11 @@ MARKS = "ːˑʰʲʷˠˤ˞ʼⁿˡ˥˦˧˨˩↓↑"  # of IPA; where a voice has n
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of what is said: text, or where ipa is not empty the sounds of it."""
+    """A part of what is said: text, or where ipa is not empty the sounds of it. settled: somebody wrote how it is said."""
 
     text: str
     ipa: str = ""
+    settled: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,9 @@ class Lexicon:
             given = {name.lower(): html.unescape(one or other) for name, one, other in ATTRIBUTE.findall(found[2])}
             inner = plain(found[3])
             if found[1].lower() == "sub":
-                pieces.append(Piece(given.get("alias", inner)))
+                pieces.append(Piece(given.get("alias", inner), settled=True))
             else:
-                pieces.append(Piece(inner, given.get("ph", "") if given.get("alphabet", "ipa").lower() == "ipa" else ""))
+                pieces.append(Piece(inner, given.get("ph", "") if given.get("alphabet", "ipa").lower() == "ipa" else "", settled=True))
             at = found.end()
         return tuple(piece for piece in (*pieces, *self._words(text[at:])) if piece.text)
 
@@ -83,7 +84,7 @@ class Lexicon:
             entry = self._exact.get(found[0]) or self._loose.get(found[0].casefold())
             if entry is None or not (_edge(text, first, first - 1) and _edge(text, last - 1, last)):
                 continue
-            pieces += [Piece(text[at:first]), Piece(entry.spoken or found[0], entry.ipa)]
+            pieces += [Piece(text[at:first]), Piece(entry.spoken or found[0], entry.ipa, settled=True)]
             self.used[entry.written] += 1
             at = last
         return [*pieces, Piece(text[at:])]

@@ -5,8 +5,8 @@ different each time; a fresh process with a seed of its own always says it the s
 wheel that carries espeak-ng are imported, so that it starts fast.
 
 Request: {"voices": true}, or {"text", "names" (voices to try in order), "pace" (words a minute), "sounds" (true: names of sounds stand in
-[[ ]])}, or {"named": [names of sounds], "names"}, or {"read": [texts], "names"}. Answer: {"voices": {language: identifier}} or {"rate", "marks": [[seconds, IPA], ...],
-"bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"ipa": [[IPA of a clause, ...] of each text]}, or {"error": reason}.
+[[ ]])}, or {"named": [names of sounds], "names"}, or {"clauses": [texts], "names"}. Answer: {"voices": {language: identifier}} or {"rate",
+"marks": [[seconds, IPA], ...], "bytes"} and that many bytes of 16-bit PCM, or {"ipa": {name: IPA}}, or {"clauses": [[[IPA, text], ...] of each text]}, or {"error": reason}.
 """
 
 import ctypes
@@ -98,20 +98,31 @@ def named(library: Any, rate: int, request: dict[str, Any]) -> dict[str, Any]:
     return {"ipa": found}
 
 
-def read(library: Any, request: dict[str, Any]) -> dict[str, Any]:
-    """The IPA of texts, clause by clause, without a sound made."""
+def clauses(library: Any, request: dict[str, Any]) -> dict[str, Any]:
+    """The IPA of texts' clauses, stress and spaces between words in it, and the text of each."""
     if all(library.espeak_SetVoiceByName(name.encode()) != 0 for name in request["names"]):
         return {"error": "voice"}
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
-    found = []
-    for text in request["read"]:
-        data = ctypes.create_string_buffer(text.encode())
-        at = ctypes.c_void_p(ctypes.addressof(data))
-        clauses = []
-        while at.value:
-            clauses.append((library.espeak_TextToPhonemes(ctypes.byref(at), UTF8, IPA) or b"").decode("utf-8", "ignore"))
-        found.append(clauses)
-    return {"ipa": found}
+    return {"clauses": [_clauses(library, text.encode()) for text in request["clauses"]]}
+
+
+def _clauses(library: Any, data: bytes) -> list[tuple[str, str]]:
+    held = ctypes.create_string_buffer(data + b"\0")
+    base = ctypes.addressof(held)
+    at = ctypes.c_void_p(base)
+    found: list[tuple[str, str]] = []
+    ahead = ""
+    while at.value is not None and at.value - base < len(data):
+        begin = at.value - base
+        ipa = library.espeak_TextToPhonemes(ctypes.byref(at), UTF8, IPA) or b""
+        end = len(data) if at.value is None else at.value - base
+        if end <= begin:
+            break
+        read, ahead = ahead + data[begin:end].decode("utf-8", "ignore"), ""
+        if at.value is not None:  # it has looked at the next clause's first character
+            read, ahead = read[:-1], read[-1:]
+        found.append((ipa.decode("utf-8", "ignore"), read))
+    return found
 
 
 def main() -> None:
@@ -127,8 +138,8 @@ def main() -> None:
         answer = {"voices": voices(library)}
     elif "named" in request:
         answer = named(library, rate, request)
-    elif "read" in request:
-        answer = read(library, request)
+    elif "clauses" in request:
+        answer = clauses(library, request)
     else:
         answer, pcm = speak(library, rate, request)
     sys.stdout.buffer.write(json.dumps(answer).encode() + b"\n" + pcm)
