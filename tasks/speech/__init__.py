@@ -127,16 +127,8 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "", le
         raise InputError(f"nobody speaks in {path.name}", code="input.no_speech", next_step="Give a recording of speech.")
     notes: list[str] = []
     if transcript.strip():
-        lexicon = lexicon or Lexicon()
-        name, readings = espeak_of(locale, voice), Readings(Reader(locale))
-        words, with_sounds, strange = sounds.request(readings.of(lexicon.say(" ".join(transcript.split())), EspeakVoice.reads), name)
-        spoken = espeak.speak(words, name, sounds=with_sounds)
-        notes += [*without_sound(name, strange), *lexicon.notes(), *readings.notes()]
-        transcript = plain(transcript)
-        found = aligner.align(np.asarray(wave), activity, spoken)
-        phones = found.phones
-        if found.cost > aligner.DOUBTFUL:
-            notes.append(f"transcript and recording agree badly (distance {found.cost:.2f}): check that the words are those spoken")
+        phones, told = phones_said(np.asarray(wave), activity, transcript, locale, voice, lexicon)
+        transcript, notes = plain(transcript), [*notes, *told]
     else:
         phones = aligner.decode(np.asarray(wave))
         if not locale.lower().startswith("en"):
@@ -144,6 +136,22 @@ def from_recording(path: Path, transcript: str, locale: str, voice: str = "", le
     on = np.flatnonzero(activity)
     cues = (Cue(on[0] / 100, (on[-1] + 1) / 100, " ".join(transcript.split())),) if transcript.strip() else ()
     return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
+
+
+def phones_said(
+    wave: np.ndarray, activity: np.ndarray, transcript: str, locale: str, voice: str = "", lexicon: Lexicon | None = None
+) -> tuple[tuple[Phone, ...], list[str]]:
+    """Phones of a recording float32 [samples] at 16 kHz whose words are known, in seconds, and what is to be said of them. activity:
+    float32 [rows] at 100 Hz. Raises InputError for a locale that no voice speaks, EngineError.
+    """
+    lexicon = lexicon or Lexicon()
+    name, readings = espeak_of(locale, voice), Readings(Reader(locale))
+    words, with_sounds, strange = sounds.request(readings.of(lexicon.say(" ".join(transcript.split())), EspeakVoice.reads), name)
+    found = aligner.align(wave, activity, espeak.speak(words, name, sounds=with_sounds))
+    notes = [*without_sound(name, strange), *lexicon.notes(), *readings.notes()]
+    if found.cost > aligner.DOUBTFUL:
+        notes.append(f"transcript and recording agree badly (distance {found.cost:.2f}): check that the words are those spoken")
+    return found.phones, notes
 
 
 def _phone_activity(phones: Sequence[Phone], samples: int) -> np.ndarray:
