@@ -18,8 +18,9 @@ from models.corpus import read_clip
 from models.types import Portrait
 from tasks.faces import read_portrait
 from tasks.scripts import from_text, from_webvtt, read_script
-from tasks.speech import espeak, from_recording, synthesise
+from tasks.speech import espeak, from_recording, letters, synthesise
 from tasks.speech.activity import voice_activity, widened
+from tasks.speech.lexicon import read_lexicon
 from tasks.speech.visemes import VISEME_OF
 
 
@@ -76,6 +77,28 @@ def test_unknown_locales_and_voices_are_refused_with_near_ones() -> None:
     assert told.value.code == "input.locale" and "es" in told.value.message
     with pytest.raises(InputError):
         synthesise(from_text("x y"), "es-ES", "espeak:klingonese")
+
+
+def test_letters_that_a_voice_does_not_know_are_refused_and_never_spelled_in_english(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not know the letters 東 京 駅") as told:
+        synthesise(from_text("とうきょう。東京駅へ。"), "ja-JP")
+    assert told.value.code == "input.unread_letters" and "lexicon" in told.value.next_step
+    (tmp_path / "l.csv").write_text("written,spoken\n東京駅,とうきょうえき\n")
+    lexicon = read_lexicon(tmp_path / "l.csv", "ja-JP")
+    with_reading, in_kana = (synthesise(from_text(text), "ja-JP", lexicon=lexicon) for text in ("東京駅へ、500¥。", "とうきょうえきへ、500¥。"))
+    assert [p.symbol for p in with_reading.speech.phones] == [p.symbol for p in in_kana.speech.phones]
+    for text, locale in (("你好，今天天气很好。", "zh-CN"), ("カタカナ と ひらがな", "ja-JP"), ("안녕하세요", "ko-KR")):
+        assert letters.unread(text, espeak.voice_for(locale)) == ""
+    assert letters.unread("¿Hola か?", "es") == "か" and letters.unread("漢字", "ko") == "漢字"
+    in_kana.write(tmp_path / "take.wav")  # a recording is there: its words are not needed
+    guessed = from_recording(tmp_path / "take.wav", "東京駅へ。", "ja-JP").speech
+    assert len(guessed.phones) > 4 and any("does not know 東 京 駅" in note and "guessed" in note for note in guessed.notes)
+
+
+def test_where_another_voice_goes_on_is_no_sound() -> None:
+    spoken = espeak.speak("Привет, my friend.", "ru")
+    assert not [symbol for symbol in spoken.ipa if "(" in symbol] and "m" in spoken.ipa
+    assert all("(" not in ipa for ipa, _ in espeak.clauses(["Привет, my friend."], "ru")[0])
 
 
 def test_recording_with_transcript_gets_its_phones(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from infra.media import read_audio, resampled, whole_samples, write_wav
 from infra.samples import Samples, Wave, mix, settled
 from models.types import ROW_RATE, SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
-from tasks.speech import espeak, sounds
+from tasks.speech import espeak, letters, sounds
 from tasks.speech.activity import voice_activity, widened
 from tasks.speech.assigned import voices_for
 from tasks.speech.lexicon import Lexicon, plain
@@ -147,6 +147,8 @@ def phones_said(
     lexicon = lexicon or Lexicon()
     name, readings = espeak_of(locale, voice), Readings(Reader(locale))
     words, with_sounds, strange = sounds.request(readings.of(lexicon.say(" ".join(transcript.split())), EspeakVoice.reads), name)
+    if unknown := letters.unread(words, name):
+        return aligner.decode(wave), [*lexicon.notes(), letters.guessed(unknown, name)]
     found = aligner.align(wave, activity, espeak.speak(words, name, sounds=with_sounds))
     notes = [*without_sound(name, strange), *lexicon.notes(), *readings.notes()]
     if found.cost > aligner.DOUBTFUL:
