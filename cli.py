@@ -190,7 +190,7 @@ def plan(
     voice.table("", ["job", "", "video", ""], cells)
     for name, told in costs.items():
         voice.plain(f"{name}: {told['cues']} cue(s) of job {told['job']} changed, {told['windows']} of {told['of']} windows to render, about {clock(told['seconds'])}")
-    for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith("consent.")):
+    for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith(("consent.", "input.unread"))):
         voice.plain(f"next: {step}")
     tell_rewrites(rewriting.tree(long), rewriting.write(long, rewrites) if rewrites else [], voice)
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")

@@ -225,8 +225,10 @@ function cueList() {
     Object.assign(button.dataset, { at: cue.start, end: cue.end });
     time.className = "number";
     time.textContent = `${told(cue.start)}–${told(cue.end)}`;
-    words.dir = "auto";
-    words.textContent = (cue.speaker ? `${cue.speaker}: ` : "") + cue.text;
+    words.dir = "auto"; // by the text: a speaker's name in other letters stands for itself
+    const name = document.createElement("bdi");
+    name.textContent = cue.speaker;
+    words.append(...(cue.speaker ? [name, ": "] : []), cue.text);
     button.append(time, words);
     line.append(button);
     return line;
