@@ -83,6 +83,7 @@ def test_other_tools_read_what_is_written_and_write_what_is_read(tmp_path: Path)
     import ttconv.imsc.writer
     import ttconv.srt.reader
     import webvtt
+    from ttconv.style_properties import DirectionType, StyleProperties
 
     cues = tuple(Cue(cue.start, cue.end, f"x{number} sí & no") for number, cue in enumerate(random_cues(2)))
     times = [(round(cue.start * 1000), round(cue.end * 1000)) for cue in cues]
@@ -101,6 +102,9 @@ def test_other_tools_read_what_is_written_and_write_what_is_read(tmp_path: Path)
     back = ttconv.imsc.reader.to_model(ET.ElementTree(ET.fromstring(captions("ttml", cues, "es-ES"))))
     paragraphs = [p for div in back.get_body() for p in div]
     assert [(round(p.get_begin() * 1000), round(p.get_end() * 1000)) for p in paragraphs] == times
+    both = ET.ElementTree(ET.fromstring(captions("ttml", (Cue(0, 1, "Hello, שלום!"), Cue(1, 2, "10 מ'!"), Cue(2, 3, "«مرحبا» Dubwright!")), "ar-SA")))
+    ways = [p.get_style(StyleProperties.Direction) for div in ttconv.imsc.reader.to_model(both).get_body() for p in div]
+    assert ways == [None, DirectionType.rtl, DirectionType.rtl]
 
 
 @pytest.mark.parametrize(
