@@ -120,11 +120,11 @@ def test_timecodes_are_seconds_at_their_rate(text: str, rate: str, seconds: Frac
     assert timecode(text, rate_of(rate)) == seconds
 
 
-def test_a_drop_frame_hour_counts_every_frame_once() -> None:
-    rate = rate_of("29.97df")
-    there = [f"00:{m:02}:{s:02};{f:02}" for m in range(12) for s in range(60) for f in range(30) if m % 10 == 0 or s or f > 1]
-    found = [timecode(text, rate) for text in there]
-    assert all(b - a == Fraction(1001, 30_000) for a, b in pairwise(found))
+@pytest.mark.parametrize(("name", "whole", "dropped"), [("29.97df", 30, 2), ("59.94df", 60, 4), ("119.88df", 120, 8)])
+def test_twelve_minutes_of_drop_frame_count_every_frame_once(name: str, whole: int, dropped: int) -> None:
+    there = [f"00:{m:02}:{s:02};{f:02}" for m in range(12) for s in range(60) for f in range(whole) if m % 10 == 0 or s or f >= dropped]
+    found = [timecode(text, rate_of(name)) for text in there]
+    assert all(b - a == Fraction(1001, 1000 * whole) for a, b in pairwise(found))
 
 
 @pytest.mark.parametrize(
