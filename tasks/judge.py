@@ -37,7 +37,7 @@ def score(work: Work, take: Take) -> None:
         "speech": work.made["speech"].sha256,
     }
     assert work.speech is not None
-    phones = on_screen(work.speech.speech)
+    phones = on_screen(work.speech.speech.phones, work.speech.speech.cues)
 
     def scored(path: Path) -> None:
         if dubbed:

@@ -32,6 +32,7 @@ from tasks.scripts import Reading, from_text
 from tasks.speech import letters
 from tasks.speech.assigned import check_faces, voices_for
 from tasks.speech.lexicon import check, read_lexicon
+from tasks.speech.recorded import too_long
 from tasks.speech.voices import Room, espeak_of, inputs_of, named, open_voice
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
@@ -151,7 +152,7 @@ def _planned(row: JobRow, output: str, found: Inputs) -> Planned:
             seconds = problem.seconds if role == "video" or (role in ("script", "audio") and not row.video) else seconds
             error = error or (_voiced(row, problem.cues, role) if role in SCRIPTS else _sayable(row, inputs[role]) if role == "lexicon" else None)
     error = _speakable(row, inputs, found.settings) or error
-    error = error or _readable(row, inputs, found)
+    error = error or _readable(row, inputs, found) or _alignable(row, found)
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
@@ -207,6 +208,18 @@ def _readable(row: JobRow, inputs: dict[str, Input], found: Inputs) -> Dubwright
                 letters.check(texts, espeak_of(row.locale, voice), lexicon)
     except DubwrightError as error:
         return InputError(error.message, code=error.code, next_step=error.next_step)
+    return None
+
+
+def _alignable(row: JobRow, found: Inputs) -> DubwrightError | None:
+    """What is wrong where a recording is too long for a transcript without times."""
+    recording = found.looked.get(("audio", row.audio, None))
+    words = found.looked.get(("transcript", row.transcript, reading_for(row, "transcript")))
+    try:
+        if row.transcript and isinstance(recording, Looked):
+            too_long(recording.seconds, words.cues if isinstance(words, Looked) else ())
+    except InputError as error:
+        return error
     return None
 
 

@@ -10,10 +10,11 @@ import pytest
 from infra.errors import InputError
 from models.quality.closures import on_screen, with_closures
 from models.quality.watch import COLUMNS
-from models.types import Cue, Phone, Speech, SyncScore
+from models.types import Cue, Phone, SyncScore
 from tasks.closures import phones_of, told
 from tasks.report import closures_words
 from tasks.score import score_video
+from tasks.speech import recorded
 from tasks.values import load_score, save_score, score_tree
 
 SCORE = SyncScore(0, 0.7, 0.4, np.zeros(31, np.float32), np.zeros(0, np.float32), scorer="s", extra={"seconds": 3.0})
@@ -58,8 +59,7 @@ def test_the_size_of_the_face_does_not_count_and_what_is_not_seen_is_left_out() 
 
 def test_no_lips_are_asked_to_close_for_who_is_not_seen() -> None:
     cues = (Cue(0, 2, "a"), Cue(2, 4, "b", off=True), Cue(4, 6, "c"), Cue(6, 7, "d", off=True))
-    heard = on_screen(Speech(np.zeros(16, np.float32), tuple(PHONES), np.zeros(0, np.float32), cues))
-    assert [phone for phone in PHONES if not (2 <= phone.start < 4 or 6 <= phone.start < 7)] == heard
+    assert [phone for phone in PHONES if not (2 <= phone.start < 4 or 6 <= phone.start < 7)] == on_screen(PHONES, cues)
 
 
 def test_closures_go_to_json_and_back_and_are_told(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_closures_go_to_json_and_back_and_are_told(tmp_path: Path) -> None:
     assert replace(load_score(tmp_path / "old.json"), distances=SCORE.distances).closures == ()
 
 
-def test_a_real_clip_closes_for_its_own_sound_alone(shared_data: Path, tmp_path: Path) -> None:
+def test_a_real_clip_closes_for_its_own_sound_alone(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clip = shared_data / "grid" / "s1" / "bgbh6p.mkv"
     phones, notes = phones_of(clip, "bin green by h six please", "en-GB")
     assert not notes and [phone.symbol for phone in phones if phone.symbol in "PBM"] == ["B", "B", "P"]
@@ -84,6 +84,7 @@ def test_a_real_clip_closes_for_its_own_sound_alone(shared_data: Path, tmp_path:
     late = score_video(clip, phones=[Phone(phone.symbol, phone.start + 0.16, phone.end + 0.16) for phone in phones])
     assert late.extra["closed"] < 1.0 and late.offset == score.offset
     (tmp_path / "said.vtt").write_text("WEBVTT\n\n00:00.400 --> 00:01.300\nbin green by\n\n00:01.300 --> 00:02.200\nh six please\n\n00:02.800 --> 00:02.950\nbye\n")
+    monkeypatch.setattr(recorded, "WHOLE", 1.0)  # as of a long video: each cue for itself
     timed, notes = phones_of(clip, str(tmp_path / "said.vtt"), "en-GB")
     ours, theirs = ([phone.start for phone in several if phone.symbol in "PBM"] for several in (phones, timed))
     assert len(theirs) == 3 and np.abs(np.array(ours) - theirs).max() < 0.12 and "nobody is heard at 2.80 s" in notes[0]
@@ -92,10 +93,10 @@ def test_a_real_clip_closes_for_its_own_sound_alone(shared_data: Path, tmp_path:
 def test_words_without_a_language_or_for_a_long_video_are_refused(tmp_path: Path) -> None:
     from infra.media import write_wav
 
-    write_wav(tmp_path / "long.wav", np.zeros(16_000 * 130, np.float32), 16_000)
+    write_wav(tmp_path / "long.wav", np.zeros(16_000 * 250, np.float32), 16_000)
     with pytest.raises(InputError, match="language of the transcript"):
         phones_of(tmp_path / "long.wav", "hello", "")
-    with pytest.raises(InputError, match="serves up to 120 s, and the video lasts 130") as refused:
+    with pytest.raises(InputError, match="serves up to 240 s of sound, and this is 250 s") as refused:
         phones_of(tmp_path / "long.wav", "hello", "en-GB")
     assert "WebVTT" in refused.value.next_step
     assert phones_of(tmp_path / "long.wav", "", "") == ([], [])

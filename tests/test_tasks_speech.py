@@ -18,7 +18,7 @@ from models.corpus import read_clip
 from models.types import Portrait
 from tasks.faces import read_portrait
 from tasks.scripts import from_text, from_webvtt, read_script
-from tasks.speech import espeak, from_recording, letters, synthesise
+from tasks.speech import align, espeak, from_recording, letters, recorded, synthesise
 from tasks.speech.activity import voice_activity, widened
 from tasks.speech.lexicon import read_lexicon
 from tasks.speech.visemes import VISEME_OF
@@ -110,6 +110,26 @@ def test_recording_with_transcript_gets_its_phones(tmp_path: Path) -> None:
     assert [p.symbol for p in found.phones] == [p.symbol for p in spoken.speech.phones]
     errors = [abs(a.start - b.start) for a, b in zip(found.phones, spoken.speech.phones, strict=True)]
     assert np.median(errors) < 0.04 and np.percentile(errors, 90) < 0.1
+
+
+def test_a_long_recording_is_laid_along_its_words_without_growing_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cues = from_webvtt("WEBVTT\n\n00:00.400 --> 00:02.600\nWe are going to the market.\n\n00:03.200 --> 00:05.900\nBuy some bread, please, and butter.\n")
+    said = synthesise(cues, "en-US", "espeak:en-us+f3")
+    said.write(tmp_path / "take.wav")
+    words = " ".join(cue.text for cue in cues)
+    monkeypatch.setattr(align, "MOST", 150)  # as of four minutes: four rows are one
+    coarse = from_recording(tmp_path / "take.wav", words, "en-US").speech.phones
+    monkeypatch.undo()
+    monkeypatch.setattr(recorded, "WHOLE", 2.0)  # as of an hour: each cue about its own time
+    timed = from_recording(tmp_path / "take.wav", words, "en-US", cues=cues).speech
+    for found in (coarse, timed.phones):
+        assert [p.symbol for p in found] == [p.symbol for p in said.speech.phones]
+        errors = [abs(a.start - b.start) for a, b in zip(found, said.speech.phones, strict=True)]
+        assert np.median(errors) < 0.045 and np.percentile(errors, 90) < 0.12
+    monkeypatch.setattr(recorded, "LONGEST", 4.0)
+    with pytest.raises(InputError, match="without times serves up to 4 s of sound") as told:
+        from_recording(tmp_path / "take.wav", words, "en-US")
+    assert told.value.code == "input.untimed_transcript"
 
 
 def test_recording_alone_is_guessed_and_says_so(tmp_path: Path) -> None:

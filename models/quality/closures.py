@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.quality.watch import COLUMNS
-from models.types import FRAME_RATE, Phone, Speech, SyncScore
+from models.types import FRAME_RATE, Cue, Phone, SyncScore
 
 BILABIALS = ("P", "B", "M")
 SHUT = 0.03  # mouth widths; where it comes from: docs/scoring.md, python -m benchmarks.closures
@@ -63,11 +63,11 @@ def elsewhere(gaps: np.ndarray, phones: Sequence[Phone]) -> Iterator[bool]:
                 yield gap <= SHUT
 
 
-def on_screen(speech: Speech) -> list[Phone]:
-    """Phones of a speech in order, those of cues from off screen left out: no lips are to close for them."""
-    off = sorted((cue.start, cue.end) for cue in speech.cues if cue.off)
+def on_screen(phones: Sequence[Phone], cues: Sequence[Cue]) -> list[Phone]:
+    """Phones in order, those of cues from off screen left out: no lips are to close for them."""
+    off = sorted((cue.start, cue.end) for cue in cues if cue.off)
     starts = [start for start, _ in off]
-    return [phone for phone in speech.phones if not (at := bisect_right(starts, phone.start)) or phone.start >= off[at - 1][1]]
+    return [phone for phone in phones if not (at := bisect_right(starts, phone.start)) or phone.start >= off[at - 1][1]]
 
 
 def _least(gaps: np.ndarray, phone: Phone, by: int = 0) -> float:
