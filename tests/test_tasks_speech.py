@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,9 @@ def test_a_long_recording_is_laid_along_its_words_without_growing_memory(tmp_pat
         assert [p.symbol for p in found] == [p.symbol for p in said.speech.phones]
         errors = [abs(a.start - b.start) for a, b in zip(found, said.speech.phones, strict=True)]
         assert np.median(errors) < 0.045 and np.percentile(errors, 90) < 0.12
+    late = tuple(replace(cue, start=cue.start + 60, end=cue.end + 60) for cue in cues)
+    with pytest.raises(InputError, match="nobody speaks at any of the transcript's times"):
+        from_recording(tmp_path / "take.wav", words, "en-US", cues=late)
     monkeypatch.setattr(recorded, "LONGEST", 4.0)
     with pytest.raises(InputError, match="without times serves up to 4 s of sound") as told:
         from_recording(tmp_path / "take.wav", words, "en-US")

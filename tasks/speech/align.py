@@ -11,7 +11,6 @@ from tasks.speech.espeak import Spoken
 
 HOP = SAMPLE_RATE // ROW_RATE
 MOST = 6000  # rows of either sound that are compared each with each: 0.7 GB. Of more, several are taken as one
-BADLY = "transcript and recording agree badly"
 DOUBTFUL = 0.8  # mean cosine distance along the path above which words and sound hardly belong together
 
 
