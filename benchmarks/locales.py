@@ -94,7 +94,7 @@ GATE_HEADERS = ("locale", "state", "takes", "engine", "video", "offset", "confid
 GATE = """
 ## Through the gate
 
-A job of each locale as `dubwright run` makes it, from text to delivery: the demo's portrait says the sentence above as often as fills six seconds, in up to four takes.
+A job of each locale as `dubwright run` makes it, from text to delivery: the demo's portrait says a sentence (`benchmarks/locales.py`) as often as fills six seconds, in up to four takes.
 {delivered} of {locales} were delivered, {first} by their first take, by the shipped thresholds ([gate.md](gate.md)). `lips closed`: the part of p, b and m at which the lips come
 together ([scoring.md](scoring.md#mouth-closures)). `dubwright evaluate locales --gate` runs it; `python -m benchmarks.locales --gate --docs` writes this table.
 """
@@ -133,6 +133,8 @@ def gate_page(made: dict[str, Any]) -> list[str]:
     """Lines of the page on the jobs that were run."""
     figures = made["figures"]
     text = GATE.format(delivered=figures["gate_delivered"], locales=figures["gate_locales"], first=figures["gate_first_take"])
+    left = [locale for locale in SENTENCES if locale not in {row[0] for row in made["rows"]}]
+    text += f"Not run: {', '.join(left)}.\n" if left else ""
     cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in made["rows"]]
     return [*text.strip().split("\n"), "", "| " + " | ".join(GATE_HEADERS) + " |", "|" + "---|" * len(GATE_HEADERS), *cells, ""]
 
