@@ -55,9 +55,9 @@ def create_desk(database: Database, artifacts: Artifacts, settings: Settings, qu
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.database, app.state.settings, app.state.settler = database, settings, settler
     app.state.site = Site(database, artifacts, settings, Derived(artifacts), desk.Facets(database), desk.Pulse(database))
-    from review import batches, consents, decisions, people, queue, signing, statistics, take
+    from review import batches, consents, decisions, people, queue, signing, statistics, take, titles
 
-    for part in (signing, queue, take, decisions, batches, consents, statistics, people):
+    for part in (signing, queue, take, decisions, batches, titles, consents, statistics, people):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=STATIC), "static")
     app.add_middleware(Guarded, settings=settings)

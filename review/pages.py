@@ -47,6 +47,14 @@ def words_of(request: Request) -> Any:
     return texts.catalogue(locale_of(request)).ugettext
 
 
+def states_of(say: Any) -> dict[str, str]:
+    """The words for states of jobs, for drawings; templates have them in kinds.html."""
+    return {
+        "queued": say("waiting"), "running": say("running"), "delivered": say("delivered"), "flagged": say("flagged"), "rejected": say("rejected"),
+        "failed": say("failed"), "cancelled": say("cancelled"),
+    }  # fmt: skip
+
+
 def page(request: Request, name: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:
     """A whole page."""
     held = getattr(request.state, "held", None)

@@ -23,7 +23,7 @@ def speech(work: Work) -> None:
     """
     spec = work.spec
     asks = {
-        "code": source_hash("tasks/speech", "tasks/scripts", "tasks/values.py", "models/avct/phonemes.py"),
+        "code": source_hash("tasks/speech", "tasks/scripts", "infra/lexicons.py", "tasks/values.py", "models/avct/phonemes.py"),
         "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if is_said(role)},
         "text": spec["text"],
         "transcript": spec["transcript"],

@@ -53,12 +53,26 @@ function countdown() {
   }
 }
 
+// To the clipboard; where the browser has none for pages without HTTPS, the text is at least marked, for Ctrl-C.
+async function copy(source, button) {
+  source.closest("details").open = true;
+  getSelection().selectAllChildren(source);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "✓";
+  } catch {
+    source.focus();
+  }
+}
+
 const opened = performance.now();
 document.addEventListener("keydown", keys);
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
   if (opener) document.getElementById(opener.dataset.open)?.showModal();
   if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
+  const copies = event.target.closest("[data-copy]");
+  if (copies) copy(document.getElementById(copies.dataset.copy), copies);
 });
 document.addEventListener("submit", (event) => {
   const took = event.target.querySelector(".took");
