@@ -25,7 +25,7 @@ def environment(locale: str) -> Environment:
     made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.i18n"])
     words = texts.catalogue(locale)
     made.install_gettext_callables(words.ugettext, words.ungettext, newstyle=True)  # type: ignore[attr-defined]
-    made.filters |= {"when": when, "clock": clock, "hours": hours, "short": lambda text: str(text)[:12]}
+    made.filters |= {"when": when, "clock": clock, "whole": lambda seconds: clock(seconds).partition(".")[0], "hours": hours, "short": lambda text: str(text)[:12]}
     made.globals |= {"static": static, "locales": texts.LOCALES}
     return made
 

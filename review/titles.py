@@ -34,7 +34,7 @@ def title(request: Request, session: Viewer, name: str, locale: Given = "", befo
     drawn = graph.versions(rows, say("what it was made from, and its versions in time, locale by locale"), pages.states_of(say))
     by = {one: [row for row in rows if row["locale"] == one] for one in counts if not locale or one == locale}
     masters = {row["master"]["sha256"]: row["master"] for row in rows if row["master"]}
-    compared = _compared(site, rows, before, after) if before and after else None
+    compared = _compared(site, rows, before, after, say) if before and after else None
     return pages.page(request, "title.html", called=name, counts=counts, chosen=locale, by=by, masters=list(masters.values()), drawn=drawn, compared=compared)
 
 
@@ -50,7 +50,7 @@ def _master(held: SignedIn, spec: dict[str, Any]) -> dict[str, Any] | None:
     return {"role": role, "name": str(facts.get("place", "")).rsplit("/", 1)[-1], "sha256": facts["sha256"], "link": media.link(held, facts["sha256"], suffix) if seen else ""}
 
 
-def _compared(site: Any, rows: list[dict[str, Any]], before: int, after: int) -> dict[str, Any]:
+def _compared(site: Any, rows: list[dict[str, Any]], before: int, after: int, say: Any) -> dict[str, Any]:
     """Two versions side by side: facts that differ, and cues with the words that do. Raises DeskError for a job that is none of them."""
     by = {row["job"]: row for row in rows}
     for job in (before, after):
@@ -61,11 +61,9 @@ def _compared(site: Any, rows: list[dict[str, Any]], before: int, after: int) ->
     cues = changes(*scripts)
     for cue in cues:
         cue["words"] = words(cue.get("before", {}).get("text", ""), cue.get("after", {}).get("text", ""))
-    facts = [(name, *cells) for name, *cells in zip(FACTS, _facts(one), _facts(other), strict=True) if cells[0] != cells[1]]
+    names = (say("Made from"), say("Engine"), say("Voice"), say("Code"))
+    facts = [(fact, *cells) for fact, *cells in zip(names, _facts(one), _facts(other), strict=True) if cells[0] != cells[1]]
     return {"one": one, "other": other, "cues": cues, "facts": facts, "known": all(scripts), "count": len(scripts[1])}
-
-
-FACTS = ("made from", "engine", "voice", "code")
 
 
 def _facts(row: dict[str, Any]) -> list[str]:

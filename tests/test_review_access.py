@@ -101,6 +101,9 @@ def test_answers_carry_their_security_headers(app: Any) -> None:
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
         assert "strict-transport-security" not in headers
     assert "strict-transport-security" in client(app, base="https://desk.test").get("/sign-in").headers
+    kept = client(app).get("/static/desk.css?1", headers={"accept-encoding": "gzip"}).headers
+    assert "immutable" in kept["cache-control"] and kept["content-encoding"] == "gzip" and int(kept["content-length"]) < 8000
+    assert client(app).get("/static/desk.css").headers["cache-control"] == client(app, "viewer").get("/", headers=PAGE).headers["cache-control"] == "no-store"
     for path in (Path(signing.__file__).parent / "templates").glob("*.html"):  # what such a policy would not let run
         assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|javascript:", path.read_text()), path.name
 
