@@ -57,7 +57,7 @@ class Served:
 
 @pytest.fixture(scope="module", name="served")
 def served_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings) -> Iterator[Served]:  # noqa: F811
-    """One rendered take, which four jobs share (the same words and picture are rendered once), and a fifth with a script; all flagged."""
+    """Four flagged jobs with a take each: three say the same, whose speech is made once, and the fourth has a script."""
     import uvicorn
 
     from cli_serve import _listen, make_site
@@ -65,7 +65,7 @@ def served_fixture(tmp_path_factory: pytest.TempPathFactory, settings: Settings)
     folder = tmp_path_factory.mktemp("desk")
     ask(999.0, settings)
     (folder / "two.vtt").write_text(SCRIPT)
-    jobs: list[dict[str, Any]] = [{"title": name, "text": "Hello there."} for name in ("one", "two", "three", "four")]
+    jobs: list[dict[str, Any]] = [{"title": name, "text": "Hello there."} for name in ("one", "two", "three")]
     jobs.append({"title": "script", "script": "two.vtt", "portrait": str(COLLINS), "voices": {"Ana": "espeak:en-us"}})
     made = load_manifest(write_manifest(folder, jobs, batch="desk", ladder={"takes": 1}))
     assert {job["state"] for job in run_manifest(made, settings, Watched()).rows["jobs"]} == {"flagged"}
@@ -118,7 +118,7 @@ def opened(page: Any, served: Served, title: str) -> Any:
 def test_one_key_from_opening_to_hearing_the_failing_second_and_keys_alone_to_a_decision(browser: Any, served: Served) -> None:
     page = page_of(browser, served, "ana")
     page.wait_for_selector("#rows tr")
-    assert page.locator("#count").inner_text() == "5" and page.locator("#rows tr").count() == 5
+    assert page.locator("#count").inner_text() == "4" and page.locator("#rows tr").count() == 4
     page.keyboard.press("j")  # the most urgent
     page.wait_for_selector("#player[data-ready]")
     if served_job(page, served)[1] == "script":  # which is rendered again below
@@ -292,9 +292,10 @@ def test_approved_takes_are_delivered_and_bulk_decisions_can_be_taken_back(brows
     assert "delivered" in page.inner_text("main") and page.locator("svg.states").count() == 1
     page.click("section:has-text('Delivered') >> text=Lineage")
     page.wait_for_selector("svg.lineage a")
-    assert page.locator("svg.lineage rect.weights").count() >= 1 and "approve" in page.inner_text("main")
+    assert page.locator("svg.lineage rect.weights").count() >= 1 and "approved" in page.inner_text("main")
+    assert [page.locator(f"svg.lineage rect.{kind}").count() for kind in ("score", "decision")] == [1, 1]
     tree = page.evaluate("fetch(location.pathname + '.json').then((a) => a.json())")
-    assert tree["sha256"] == done["delivery"]["sha256"] and "approve" in {row["decision"] for take in tree["takes"] for row in take["reviews"]}  # other jobs share the video
+    assert tree["sha256"] == done["delivery"]["sha256"] and [row["decision"] for take in tree["takes"] for row in take["reviews"]] == ["approve"]
     assert not page.faults
 
 
