@@ -70,7 +70,9 @@ def visited(address: str, token: str, visits: int) -> dict[str, list[float]]:
                 link.send("Network.emulateNetworkConditions", {"offline": False, "latency": ROUND_TRIP, "downloadThroughput": KBITS * 125, "uploadThroughput": KBITS * 125})
                 for state in ("cold", "kept"):
                     page.goto(place.format(number), wait_until="load", timeout=60_000)
-                    found.setdefault(f"{kind}_{state}", []).append(float(page.evaluate(PAINTED)))
+                    while not (painted := page.evaluate(PAINTED)):  # the browser tells of it a moment later
+                        page.wait_for_timeout(20)
+                    found.setdefault(f"{kind}_{state}", []).append(float(painted))
                 context.close()
         browser.close()
     return found
