@@ -113,6 +113,7 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.path.startsWith("/queue/live")) event.detail.parameters.shown = Math.min(200, Math.max(1, document.querySelectorAll("#rows tr[data-job]").length));
 });
 
+for (const one of document.querySelectorAll("[data-end]")) one.scrollLeft = one.scrollWidth; // what it is about stands at the end
 times(document);
 countdown();
 setInterval(countdown, 250);
