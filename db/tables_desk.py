@@ -84,7 +84,8 @@ class Audit(Base):
 class Waiting(Base):
     """A flagged job, with the take that stands best, as the queue shows it. Triggers on jobs and batches keep these rows (migration 0006).
 
-    speaker: the picture or video that it was made from. speakers: whom its maps of voices and faces name (migration 0010). kinds: why it was flagged. shortfall: how far below what passes, 0 to 1. urgency: hours, without the time of reading (db/desk.py).
+    speaker: the picture or video that it was made from. speakers: whom its maps of voices and faces name (migration 0010). kinds: why it
+    was flagged. shortfall: how far below what passes, 0 to 1. urgency: hours, without the time of reading (db/desk.py).
     """
 
     __tablename__ = "queue"

@@ -81,10 +81,13 @@ def _said(request: Request, told: dict[str, Any], fields: dict[str, str]) -> dic
     word, ipa = (unicodedata.normalize("NFC", fields.get(name, "")) for name in ("word", "ipa"))
     if bool(word) != bool(ipa) or max(len(word), len(ipa)) > LONGEST_WORD or (word and not any(c.isalnum() for c in word)):
         raise _bad("a pronunciation is a word and its sounds in IPA")
-    found: dict[str, dict[str, Any]] = {"cues": texts, "times": times, "lexicon": {word: ipa} if word else {}, "voices": {}}
+    voices: dict[str, str] = {}
     for number, (speaker, voice) in enumerate(voices_of(told)):
         if (wish := fields.get(f"voice-{number}", "")) and wish != voice:
-            found["voices"][speaker] = wish[:LONGEST_VOICE]
+            voices[speaker] = wish
+    if any(len(voice) > LONGEST_VOICE for voice in voices.values()):
+        raise _bad(f"a voice's name has {LONGEST_VOICE} characters at most")
+    found = {"cues": texts, "times": times, "lexicon": {word: ipa} if word else {}, "voices": voices}
     return {name: value for name, value in found.items() if value}
 
 

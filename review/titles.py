@@ -15,7 +15,7 @@ from review import graph, media, pages
 from review.access import Viewer
 
 router = APIRouter()
-SHOWN = 24  # versions on a page of all locales
+SHOWN, LISTED = 24, 200  # versions on a page of all locales; cues that differ
 LARGEST = 4 * 2**20  # bytes of a lexicon
 Given = Annotated[str, Query(max_length=200)]
 
@@ -59,11 +59,11 @@ def _compared(site: Any, rows: list[dict[str, Any]], before: int, after: int, sa
     one, other = by[before], by[after]
     scripts = [site.derived.script(row["take"]["speech"]) if row["take"]["speech"] else [] for row in (one, other)]
     cues = changes(*scripts)
-    for cue in cues:
+    for cue in cues[:LISTED]:
         cue["words"] = words(cue.get("before", {}).get("text", ""), cue.get("after", {}).get("text", ""))
     names = (say("Made from"), say("Engine"), say("Voice"), say("Code"))
     facts = [(fact, *cells) for fact, *cells in zip(names, _facts(one), _facts(other), strict=True) if cells[0] != cells[1]]
-    return {"one": one, "other": other, "cues": cues, "facts": facts, "known": all(scripts), "count": len(scripts[1])}
+    return {"one": one, "other": other, "cues": cues[:LISTED], "differ": len(cues), "facts": facts, "known": all(scripts)}
 
 
 def _facts(row: dict[str, Any]) -> list[str]:
