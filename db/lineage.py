@@ -46,7 +46,10 @@ def _take(session: Session, take: t.Take) -> dict[str, Any]:
     query = select(t.Weights).join(t.TakeWeights, t.TakeWeights.sha256 == t.Weights.sha256).where(t.TakeWeights.take_id == take.id)
     return {
         "job": f"{job.title}/{job.locale}",
+        "title": job.title,
+        "locale": job.locale,
         "batch": job.batch_id,
+        "take": take.id,
         "number": take.number,
         "engine": f"{take.engine}/{take.preset}",
         "parameters": take.parameters,

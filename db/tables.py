@@ -74,6 +74,7 @@ class Job(Base):
         CheckConstraint("attempts >= 0 AND outages >= 0", name="tries"),
         Index("ix_jobs_waiting", "batch_id", "position", postgresql_where="state IN ('queued', 'running')"),
         Index("ix_jobs_next", "batch_id", text("priority DESC"), "position", postgresql_where="state = 'queued'"),
+        Index("ix_jobs_title", "title", "locale", "id"),
         Index("ix_jobs_running", "batch_id", postgresql_where="state = 'running'"),  # without lease_expires: a renewal touches no index
     )
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
