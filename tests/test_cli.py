@@ -72,7 +72,7 @@ def test_plan_shows_what_would_be_made_and_what_cannot(tmp_path: Path, home: Pat
         (("erase", "nobody"), {}, 2, "consent.unknown"),
         (("detect", "nowhere.mp4"), {}, 2, "store.missing"),
         (("qc", "nowhere.mp4"), {}, 2, "store.missing"),
-        (("score", "{bad}"), {}, 2, "media.unreadable"),
+        (("score", "{bad}"), {}, 2, "media.unreadable"), (("score", "{bad}", "--transcript", "hello"), {}, 2, "input.no_locale"),
         (("report", "nobody"), {}, 2, "batch.missing"),
         (("review", "nobody"), {}, 2, "batch.missing"),
         (("cancel", "nobody"), {}, 2, "batch.missing"),
