@@ -1,6 +1,6 @@
 """Consent records: whose face and voice may be used for what; and which records a job and a delivery rest on.
 
-Whether a record covers a use is decided by one function of the database, `consents_for` (migration 0010), for plan, workers and the
+Whether a record covers a use is decided by one function of the database, `consents_for` (migration 0008), for plan, workers and the
 trigger on deliveries alike. A subject is a portrait, a video or a recording by its hash; a video that was made here stands for what it was
 made from (`consent_roots`).
 """
