@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from db import consents, erasure, ledger, queries, session, versions
+from db.consent_faces import FacePoint
 from db.session import Database, open_database
 from infra.errors import LedgerError
 from infra.settings import Settings
@@ -118,7 +119,8 @@ def test_rights_go_down_and_up_on_data(database: Database) -> None:  # noqa: F81
     number = ledger.record_take(database, held, take(), verdict())
     ledger.record_artifacts(database, held, [row("9")])
     give(database, held, number)
-    consents.add(database, consents.Record("Bo", "synthetic", id="c-bo", subjects=(("voice", "9" * 64, "bo.wav"),)), "tests")
+    face = FacePoint("8" * 64, 1.0, 0.5, 0.25)
+    consents.add(database, consents.Record("Bo", "synthetic", id="c-bo", subjects=(("voice", "9" * 64, "bo.wav"), ("face", face.sha256, face.name))), "tests")
     erasure.erase(database, "Bo", "tests", lambda key, sha256: None)
     told = "SELECT to_jsonb(c)::text FROM consents c UNION ALL SELECT to_jsonb(s)::text FROM consent_subjects s UNION ALL SELECT to_jsonb(d)::text FROM delivery_consents d UNION ALL SELECT to_jsonb(e)::text FROM erasures e UNION ALL SELECT to_jsonb(v)::text FROM deliveries v UNION ALL SELECT to_jsonb(a)::text FROM artifacts a ORDER BY 1"  # fmt: skip
 
@@ -139,7 +141,7 @@ def test_rights_go_down_and_up_on_data(database: Database) -> None:  # noqa: F81
         assert opened.execute(text("SELECT to_regclass('consents')")).scalar_one() is None
         assert opened.execute(text("SELECT count(*) FROM deliveries")).scalar_one() == 1
     database.migrate()
-    assert rows() == before and sum("c-bo" in line for line in before) == 3
+    assert rows() == before and sum("c-bo" in line for line in before) == 4
     with pytest.raises(DBAPIError, match="is commercial"):
         change(database, again)
     change(database, "UPDATE weights SET licence_class = 'open'")
