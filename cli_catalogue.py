@@ -43,7 +43,7 @@ def costs(made: "Plan", settings: Any) -> dict[str, dict[str, Any]]:
     from db.session import open_database
     from infra.artifacts import open_artifacts
     from tasks import catalogue
-    from tasks.plan import reading_for
+    from tasks.look import reading_for
     from tasks.scripts import open_cues
 
     database, artifacts, found = open_database(settings), open_artifacts(settings), {}

@@ -17,8 +17,8 @@ from infra.settings import Settings
 from infra.store import within
 from tasks.deliverables.asked import ORIGINAL, Deliver, deliver_from
 from tasks.ingest import CARD
+from tasks.look import WORDS, places_of
 from tasks.manifest import Manifest, check, parse
-from tasks.plan import WORDS, places_of
 from tasks.rows import voices_from
 from tasks.speech.voices import placed
 

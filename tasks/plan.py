@@ -1,14 +1,13 @@
 """Plan: what a manifest would make, what exists, what cannot work, and how long it would take. Nothing is rendered here.
 
-Every distinct input is fetched, hashed and looked at once, in parallel; a job's key is the hash of what it asks for, so that the
+Every distinct input is looked at once (tasks/look.py); a job's key is the hash of what it asks for, so that the
 same manifest is the same batch however often and from wherever it is submitted.
 """
 
 import hashlib
 import json
 import statistics
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +15,7 @@ from typing import Any, Literal
 from db import consents, ledger, queries
 from db.session import Database
 from infra.artifacts import Artifacts
-from infra.errors import ConsentError, DubwrightError, InputError, LicenceError, classify
-from infra.media import probe
+from infra.errors import ConsentError, DubwrightError, InputError, LicenceError
 from infra.settings import Settings
 from infra.store import within
 from models import checkpoints
@@ -26,28 +24,17 @@ from models.types import Cue
 from tasks import licences
 from tasks.deliverables import asked as deliverables
 from tasks.engines import LIPS
-from tasks.ingest import ROLES, Input, bring
+from tasks.ingest import Input
+from tasks.look import CHARACTERS_A_SECOND, SCRIPTS, Inputs, pictured, places_of, reading_for, voices_of
 from tasks.manifest import JobRow, Manifest
-from tasks.rows import Ducking, Face, Loudness, Timecode
-from tasks.scripts import SUFFIXES, Reading, from_text, open_cues
+from tasks.rows import Ducking, Face, Loudness
+from tasks.scripts import Reading, from_text
 from tasks.speech.assigned import check_faces, voices_for
 from tasks.speech.lexicon import check, read_lexicon
-from tasks.speech.voices import CONFIG, VOICE, Room, espeak_of, inputs_of, named, open_voice
+from tasks.speech.voices import Room, espeak_of, inputs_of, named, open_voice
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
 SHIPPED_RATES = {("avct", "paper"): 16.0}  # of what takes far longer
-CHARACTERS_A_SECOND = 13.0
-THREADS = 4
-WORDS = tuple(SUFFIXES)  # a transcript of these suffixes is a file
-SCRIPTS = ("script", "transcript")  # roles that are read as scripts
-
-
-@dataclass(frozen=True)
-class Looked:
-    """What an input says of itself: seconds of speech, as far as it says, and the cues of a script."""
-
-    seconds: float = 0.0
-    cues: tuple[Cue, ...] = ()
 
 
 @dataclass
@@ -90,7 +77,7 @@ class Plan:
 
 def plan(manifest: Manifest, database: Database, settings: Settings, tell: Callable[[int, int], None] = lambda done, total: None) -> Plan:
     """Look at every job. tell(done, total) is called as distinct inputs are looked at."""
-    found = _Inputs(manifest, settings, tell)
+    found = Inputs(manifest, settings, tell)
     output = within(manifest.base, manifest.output)
     jobs = [_planned(row, output, found) for row in manifest.jobs]
     key = _hash([manifest.batch, output, [job.key for job in jobs]])
@@ -147,132 +134,7 @@ def _asked(job: Planned) -> dict[str, Any]:
     return {"inputs": inputs, "consent": job.row.consent, "use": job.row.use, "territory": job.row.territory}
 
 
-class _Inputs:
-    """The distinct inputs of a manifest: fetched, and looked at by role. An error is kept for every job that names the input."""
-
-    def __init__(self, manifest: Manifest, settings: Settings, tell: Callable[[int, int], None]) -> None:
-        self.settings = settings
-        self.found: dict[str, Input | DubwrightError] = {}
-        self.looked: dict[tuple[str, str, Reading | None], Looked | DubwrightError] = {}
-        places = sorted({place for row in manifest.jobs for place in places_of(row).values()})
-        asks = sorted({(role, place, reading_for(row, role)) for row in manifest.jobs for role, place in places_of(row).items()}, key=repr)
-        self.done, self.total, self.tell = 0, len(places) + len(asks), tell
-        with ThreadPoolExecutor(THREADS) as pool:
-            self._each(pool.map(lambda place: _tried(lambda: bring(place, manifest.base, settings)), places), places, self.found)
-            self._each(pool.map(lambda ask: _tried(lambda: self._look(*ask)), asks), asks, self.looked)
-
-    def _each(self, results: Iterable[Any], names: list[Any], into: dict[Any, Any]) -> None:
-        for name, result in zip(names, results, strict=True):
-            into[name] = result
-            self.done += 1
-            self.tell(self.done, self.total)
-
-    def _look(self, role: str, place: str, reading: Reading | None) -> Looked:
-        """What the input says of itself; raises what is wrong with it."""
-        there = self.found[place]
-        if isinstance(there, DubwrightError):
-            return Looked()
-        return _look_at_script(there.path, reading) if reading is not None else Looked(LOOKS[consents.unnumbered(role)](there.path))
-
-
-def _tried(call: Callable[[], Any]) -> Any:
-    try:
-        return call()
-    except Exception as error:  # every kind of failure is the input's, and is told as such
-        return classify(error)
-
-
-def _look_at_portrait(path: Path) -> float:
-    from tasks.faces import read_portrait
-
-    read_portrait(path)
-    return 0.0
-
-
-def _look_at_script(path: Path, reading: Reading) -> Looked:
-    cues = open_cues(path, reading).cues
-    return Looked(max(max(cue.end for cue in cues), sum(len(cue.text) for cue in cues) / CHARACTERS_A_SECOND) + 0.9, cues)
-
-
-def _look_at_audio(path: Path) -> float:
-    facts = probe(path)
-    if not facts.audio_streams:
-        raise InputError(f"{path.name} holds no sound", code="media.no_audio", next_step="Give a file with a sound stream.")
-    return facts.seconds
-
-
-def _look_at_video(path: Path) -> float:
-    from infra.video import inspect
-
-    return inspect(path).seconds
-
-
-def _look_at_bed(path: Path) -> float:
-    from tasks.sound import layout_of
-
-    layout_of(path)
-    return 0.0
-
-
-def _look_at_nothing(path: Path) -> float:
-    return 0.0
-
-
-def _look_at_config(path: Path) -> float:
-    from tasks.speech.voices.piper import read_config
-
-    read_config(path)
-    return 0.0
-
-
-def _look_at_lexicon(path: Path) -> float:
-    read_lexicon(path)
-    return 0.0
-
-
-LOOKS: dict[str, Callable[[Path], float]] = {
-    "portrait": _look_at_portrait,
-    "video": _look_at_video,
-    "face": _look_at_portrait,
-    "audio": _look_at_audio,
-    "lexicon": _look_at_lexicon,
-    "bed": _look_at_bed,
-    VOICE: _look_at_nothing,
-    CONFIG: _look_at_config,
-}
-
-
-def reading_for(row: JobRow, role: str) -> Reading | None:
-    """How a job reads its script; None for inputs that are none."""
-    if role not in SCRIPTS:
-        return None
-    timecode = row.timecode or Timecode()
-    return Reading(timecode.rate, timecode.start, row.encoding, tuple(row.voices))
-
-
-def places_of(row: JobRow) -> dict[str, str]:
-    """The job's input files by role; a transcript is one when its name ends as scripts do."""
-    found = {role: getattr(row, role) for role in ROLES if role != "face" and getattr(row, role)}
-    if row.face and row.face.picture:
-        found["face"] = row.face.picture
-    found |= {role: face.picture for role, (_, face) in pictured(row).items()}
-    if not found.get("transcript", "").lower().endswith(WORDS):
-        found.pop("transcript", None)
-    return found | deliverables.recordings_of(row.deliver) | (inputs_of(_voices_of(row)) if not row.audio else {})
-
-
-def pictured(row: JobRow) -> dict[str, tuple[str, Face]]:
-    """Speakers whose face is told by a picture, by the picture's role: `face.1`, `face.2` and so on."""
-    told = [(name, face) for name, face in sorted(row.faces.items()) if isinstance(face, Face) and face.picture]
-    return {f"face.{number}": one for number, one in enumerate(told, 1)}
-
-
-def _voices_of(row: JobRow) -> tuple[str, ...]:
-    """The voices that a job names, each once; '' is the locale's own."""
-    return tuple(dict.fromkeys([row.voice, *row.voices.values()]))
-
-
-def _planned(row: JobRow, output: str, found: _Inputs) -> Planned:
+def _planned(row: JobRow, output: str, found: Inputs) -> Planned:
     places = places_of(row)
     error = _installed(row)
     inputs: dict[str, Input] = {}
@@ -319,9 +181,9 @@ def _speakable(row: JobRow, inputs: dict[str, Input], settings: Settings) -> Dub
             check_faces(cues, row.faces)
             voices_for(cues, row.voice, row.voices)
         if not row.audio or row.transcript:
-            for voice in _voices_of(row):
+            for voice in voices_of(row):
                 espeak_of(row.locale, voice)
-        for voice in _voices_of(row) if not row.audio else ():
+        for voice in voices_of(row) if not row.audio else ():
             if named(voice).backend != "espeak" and all(place in room.files for place in inputs_of([voice]).values()):
                 open_voice(voice, row.locale, room)
     except DubwrightError as error:
@@ -343,7 +205,7 @@ def _voiced(row: JobRow, cues: tuple[Cue, ...], role: str) -> DubwrightError | N
 def _sayable(row: JobRow, lexicon: Input) -> DubwrightError | None:
     """What is wrong where a voice of the job cannot make the sounds that the lexicon asks for."""
     try:
-        for voice in _voices_of(row):
+        for voice in voices_of(row):
             if named(voice).backend == "espeak":  # Piper takes any IPA, a service none
                 check(read_lexicon(lexicon.path, row.locale), espeak_of(row.locale, voice))
     except DubwrightError as error:

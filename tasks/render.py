@@ -39,11 +39,11 @@ def render(work: Work, take: Take) -> None:
         "sound": work.made["sound"].sha256 if "sound" in work.made else None,
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
         "marks": marking.asks_of(work),
+        "watermark": (payload := marking.payload_of(work, take)),
     }
-    payload = marking.payload_of(work, take)
     sources = (*work.sources("portrait", "speech", "sound", "faces"), (take.made["motion"].sha256, "motion"))
     take.windows = ((0, take.motion.frames, 0.0),)
-    shared = {name: asks[name] for name in asks if name not in ("motion", "speech", "sound")} | {"engine": take.rung.engine, "watermark": payload}
+    shared = {name: asks[name] for name in asks if name not in ("motion", "speech", "sound")} | {"engine": take.rung.engine}
     windows = Windows(work, shared, partial(_own, work, take, _heard(work, take)), take.motion.frames, sources)
     take.made["render"] = rendered(work, take, asks, sources, windows, lambda path: _write(work, take, windows, path, payload))
     take.parameters |= {"watermark": f"{payload:016x}", **sound.shown(work)}

@@ -6,7 +6,8 @@ from typing import Any
 
 from infra.errors import DubwrightError
 from tasks.deliver import slug
-from tasks.plan import Plan, Planned, reading_for
+from tasks.look import reading_for
+from tasks.plan import Plan, Planned
 from tasks.scripts import Reading, open_cues
 from tasks.speech.foresee import Foreseen, foreseen, rewrites, sheet
 

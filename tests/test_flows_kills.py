@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CASES = Path(__file__).with_name("trial_cases.py")
 
 
@@ -15,4 +17,5 @@ def test_trials_end_well(tmp_path: Path) -> None:
     known = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST_") and key != "PREFECT_HOME"}
     words = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"--basetemp={tmp_path / 'trials'}", str(CASES)]
     done = subprocess.run(words, cwd=CASES.parent.parent, env=known, capture_output=True, text=True, timeout=900, check=False)
-    assert done.returncode == 0, (done.stdout[-6000:], done.stderr[-2000:])
+    if done.returncode:
+        pytest.fail(f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}", pytrace=False)

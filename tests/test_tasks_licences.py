@@ -109,7 +109,7 @@ def test_a_manifest_says_what_it_is_for() -> None:
     from tasks.manifest import check
     from tasks.plan import _planned
 
-    nothing: Any = SimpleNamespace(found={}, looked={})
+    nothing: Any = SimpleNamespace(found={}, looked={}, settings=Settings())
     tree = {"batch": "b", "output": "o", "jobs": [{"title": "a", "locale": "en-US", "text": "Hi.", "audio": ""}]}
     rows = [check({**tree, "defaults": defaults}, "").jobs[0].model_copy(update={"portrait": ""}) for defaults in ({"portrait": "a.png"}, {"portrait": "a.png", "commercial": False})]
     assert [one.commercial for one in rows] == [True, False]

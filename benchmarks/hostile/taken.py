@@ -24,8 +24,8 @@ from infra.errors import DubwrightError, MediaError, classify
 from infra.outbound import Allowed, post
 from infra.settings import Settings
 from tasks.ingest import bring, ingest
+from tasks.look import LOOKS
 from tasks.manifest import load_manifest
-from tasks.plan import LOOKS
 from tasks.scripts import Reading, open_cues
 from tasks.speech.voices import CONFIG, VOICE
 from tasks.stages import Work

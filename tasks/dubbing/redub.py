@@ -176,8 +176,8 @@ def render(work: Work, take: Take) -> None:
         "encode": [settings.video_crf, settings.video_preset, pictures_of(work)],
         "language": work.lease.locale,
         "marks": marking.asks_of(work),
+        "watermark": (payload := marking.payload_of(work, take)),
     }
-    payload = marking.payload_of(work, take)
     sources = work.sources("video", "speech", "sound", "tracks", "cast", "references")
     take.windows = ((0, work.tracks.frames, 0.0),)
 
@@ -210,7 +210,7 @@ def _windows(work: Work, asks: dict[str, Any], payload: int, sources: tuple[tupl
     def own(first: int, last: int) -> list[Any]:
         return [digest(first, last), speech.seconds if last > tracks.frames else None]
 
-    shared = {name: asks[name] for name in asks if name not in ("speech", "sound", "language")} | {"watermark": payload}
+    shared = {name: asks[name] for name in asks if name not in ("speech", "sound", "language")}
     copied = any(span["why"] == QUIET for span in work.cast["spans"]) and not work.spec.get("label")
     return Windows(work, shared, own, len(times), sources, whole=not copied)
 
