@@ -183,11 +183,6 @@ def test_the_page_loads_nothing_from_anywhere(written: Path) -> None:
     assert [p.name for p in written.parent.iterdir()] == ["report.html"], "nothing half-written is left"
 
 
-def test_every_stage_has_a_colour() -> None:
-    css = Path(report.__file__).with_name("templates").joinpath("report.css").read_text()
-    assert [stage for stage in charts.STAGE_ORDER if not re.search(rf"\.k-{stage}\b[^{{}}]*{{ background", css)] == []
-
-
 def test_every_link_in_the_page_leads_somewhere(written: Path) -> None:
     page = Page(written.read_text())
     assert len(page.ids) == len(set(page.ids))
