@@ -63,7 +63,7 @@ def verb(call: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = call(*arguments, **options)
         except KeyboardInterrupt:
-            voice.say("interrupted; finished work is kept, the same command goes on from here")
+            voice.remark("interrupted; finished work is kept, the same command goes on from here")
             code = 130
         except Exception as error:
             code = voice.fail(_told(error))

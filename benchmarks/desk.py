@@ -72,6 +72,7 @@ def pages(jobs: int, chance: random.Random) -> dict[str, Callable[[], str]]:
         "live_changed": lambda: f"/queue/live?stamp=old&{filters()}",
         "next": lambda: f"/queue/next?{filters()}",
         "take": lambda: f"/takes/{chance.randint(1, jobs * TAKES)}",
+        "title": lambda: f"/titles/title {chance.randint(1, jobs)}",
     }
 
 

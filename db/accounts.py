@@ -11,7 +11,8 @@ from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from db import tables_desk as d
@@ -20,6 +21,7 @@ from infra.errors import AccountError
 
 SHORTEST = 12  # characters of a password
 IDLE, LONGEST = timedelta(hours=12), timedelta(days=7)  # a session ends after so long without a request, and in any case
+TRIES_A_NAME, TRIES_AN_ADDRESS, TRIES_WITHIN = 10, 60, timedelta(minutes=5)
 LINK, STATE = timedelta(minutes=30), timedelta(minutes=10)
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash(secrets.token_hex(16))  # what the password of an unknown name is compared with, so that both take as long
@@ -227,6 +229,19 @@ def first_admin(database: Database, name: str) -> str | None:
             return None
     person = add(database, name, "admin", by="first start")
     return link(database, person.name)
+
+
+def tried(database: Database, key: str, most: int, within: timedelta) -> bool:
+    """Count a try, and say whether it is one of the first `most` within a time that begins with the first of them; all server processes count as one."""
+    row = insert(d.SignInTries).values(key=hashed(key), count=1, ends_at=func.now() + within)
+    over = d.SignInTries.ends_at <= func.now()
+    again = {"count": case((over, 1), else_=d.SignInTries.count + 1), "ends_at": case((over, row.excluded.ends_at), else_=d.SignInTries.ends_at)}
+    done = select(d.SignInTries.key).where(over).with_for_update(skip_locked=True)
+    with database.begin() as session:
+        session.execute(delete(d.SignInTries).where(d.SignInTries.key.in_(done)))
+    with database.begin() as session:  # one row at a time: no two tries wait for each other
+        count = session.execute(row.on_conflict_do_update(index_elements=["key"], set_=again).returning(d.SignInTries.count)).scalar_one()
+    return count <= most
 
 
 def begin_openid(database: Database, state: str, nonce: str, verifier: str) -> None:

@@ -35,13 +35,18 @@ PAGE, MOST = 50, 10_000  # rows of a page; beyond so many nothing is counted
 
 @dataclass(frozen=True)
 class Filters:
-    """What a list is narrowed to; empty is all. hours: that a take has waited at least. held: `free`, `mine`, or of anybody."""
+    """What a list is narrowed to; empty is all.
+
+    speaker: the picture or video that a job was made from. says: a speaker of its script. hours: that a take has waited at least.
+    held: `free`, `mine`, or of anybody.
+    """
 
     batch: str = ""
     locale: str = ""
     engine: str = ""
     kind: str = ""
     speaker: str = ""
+    says: str = ""
     hours: str = ""
     held: str = ""
 
@@ -63,6 +68,8 @@ def _narrowed(query: Select[Any], wanted: Filters, person: Person) -> Select[Any
         query = query.where(row.batch_id == (int(wanted.batch) if wanted.batch.isdigit() else -1))
     if wanted.kind:
         query = query.where(row.kinds.contains([wanted.kind]))
+    if wanted.says:
+        query = query.where(row.speakers.contains([wanted.says]))
     if wanted.hours.isdigit():
         query = query.where(row.flagged_at <= func.now() - timedelta(hours=min(int(wanted.hours), 100_000)))
     held = select(d.Claim.job_id).where(d.Claim.job_id == row.job_id, d.Claim.expires_at > func.now())
@@ -123,9 +130,10 @@ class Facets:
                 name: [(value, value, count) for value, count in session.execute(select(column, func.count()).group_by(column).order_by(func.count().desc()).limit(200)).tuples() if value]
                 for name, column in (("locale", row.locale), ("engine", row.engine), ("speaker", row.speaker))
             }
-            each = select(func.unnest(row.kinds).label("kind")).subquery()
-            kinds = session.execute(select(each.c.kind, func.count()).group_by(each.c.kind).order_by(func.count().desc())).tuples()
-            found["kind"] = [(value, KINDS.get(value, value), count) for value, count in kinds]
+            for name, column in (("kind", row.kinds), ("says", row.speakers)):
+                each = select(func.unnest(column).label("one")).subquery()
+                counts = session.execute(select(each.c.one, func.count()).group_by(each.c.one).order_by(func.count().desc()).limit(200)).tuples()
+                found[name] = [(value, KINDS.get(value, value) if name == "kind" else value, count) for value, count in counts]
             of_batch = select(row.batch_id, func.count().label("count")).group_by(row.batch_id).order_by(row.batch_id.desc()).limit(200).subquery()
             batches = session.execute(select(t.Batch.id, t.Batch.name, of_batch.c.count).join(of_batch, of_batch.c.batch_id == t.Batch.id).order_by(t.Batch.id.desc()))
             found["batch"] = [(str(number), f"{number} {name}", count) for number, name, count in batches]

@@ -46,7 +46,10 @@ def _take(session: Session, take: t.Take) -> dict[str, Any]:
     query = select(t.Weights).join(t.TakeWeights, t.TakeWeights.sha256 == t.Weights.sha256).where(t.TakeWeights.take_id == take.id)
     return {
         "job": f"{job.title}/{job.locale}",
+        "title": job.title,
+        "locale": job.locale,
         "batch": job.batch_id,
+        "take": take.id,
         "number": take.number,
         "engine": f"{take.engine}/{take.preset}",
         "parameters": take.parameters,
@@ -70,6 +73,12 @@ def made_from(database: Database, sha256: str) -> list[dict[str, str]]:
             front = [row[0] for row in rows if row[0] not in found]
             found.update({row[0]: {"sha256": row[0], "role": row[1], "kind": row[2]} for row in rows})
         return list(found.values())
+
+
+def source_of(database: Database, sha256: str, role: str) -> str | None:
+    """What an artifact was made from in a role; None where there is no such thing."""
+    with database.begin() as session:
+        return session.execute(select(t.Edge.source).where(t.Edge.sha256 == sha256, t.Edge.role == role).limit(1)).scalar_one_or_none()
 
 
 def to_openlineage(tree: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ REASONS = {  # of a rejection, or of a wish for another take
     "face": "the wrong person speaks",
     "other": "as the note says",
 }
-SAID = ("cues", "times", "lexicon")  # by their place in the script, from 0, texts and [start, end] in seconds; IPA by word
+SAID = ("cues", "times", "lexicon", "voices")  # by their place in the script, from 0, texts and [start, end] in seconds; IPA by word; voices by speaker
 CHANGES = ("engine", "start", "emphasis", "voice", "text", "rung", *SAID)  # of another take; rung: as an earlier take was rendered
 OPEN = ("flagged", "rejected")  # states in which a decision moves the job
 STEPS = {

@@ -61,6 +61,15 @@ class SignInState(Base):
     expires_at: Mapped[datetime]
 
 
+class SignInTries(Base):
+    """How often a sign-in was tried for a name, or from an address, until `ends_at`. key: SHA-256 of which; one row each, for all server processes."""
+
+    __tablename__ = "sign_in_tries"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int] = mapped_column(Integer)
+    ends_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Audit(Base):
     """What somebody did at the desk beside decisions: signed in, claimed, changed an account; rows are never changed."""
 
@@ -75,7 +84,8 @@ class Audit(Base):
 class Waiting(Base):
     """A flagged job, with the take that stands best, as the queue shows it. Triggers on jobs and batches keep these rows (migration 0006).
 
-    kinds: why it was flagged. shortfall: how far below what passes, 0 to 1. urgency: hours, without the time of reading (db/desk.py).
+    speaker: the picture or video that it was made from. speakers: whom its maps of voices and faces name (migration 0010). kinds: why it
+    was flagged. shortfall: how far below what passes, 0 to 1. urgency: hours, without the time of reading (db/desk.py).
     """
 
     __tablename__ = "queue"
@@ -83,6 +93,7 @@ class Waiting(Base):
         Index("ix_queue_urgency", "urgency", "job_id"),
         *(Index(f"ix_queue_{name}", name, "urgency", "job_id") for name in ("batch_id", "locale", "engine", "speaker")),
         Index("ix_queue_kinds", "kinds", postgresql_using="gin"),
+        Index("ix_queue_speakers", "speakers", postgresql_using="gin"),
     )
     job_id: Mapped[int] = mapped_column(ForeignKey("jobs.id"), primary_key=True, autoincrement=False)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
@@ -90,6 +101,7 @@ class Waiting(Base):
     locale: Mapped[str]
     engine: Mapped[str]
     speaker: Mapped[str]
+    speakers: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     kinds: Mapped[list[str]] = mapped_column(ARRAY(Text))
     priority: Mapped[int] = mapped_column(Integer)
     shortfall: Mapped[float] = mapped_column(Float)

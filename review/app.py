@@ -1,6 +1,7 @@
 """The desk as an app: what its routes share, and the order in which it is put together. `dubwright serve` runs it (cli_serve.py)."""
 
 import logging
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +13,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.types import Scope
 
 from db import desk, pending
 from db.session import Database
@@ -55,11 +58,11 @@ def create_desk(database: Database, artifacts: Artifacts, settings: Settings, qu
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.state.database, app.state.settings, app.state.settler = database, settings, settler
     app.state.site = Site(database, artifacts, settings, Derived(artifacts), desk.Facets(database), desk.Pulse(database))
-    from review import batches, consents, decisions, people, queue, signing, statistics, take
+    from review import batches, consents, decisions, people, queue, signing, statistics, take, titles
 
-    for part in (signing, queue, take, decisions, batches, consents, statistics, people):
+    for part in (signing, queue, take, decisions, batches, titles, consents, statistics, people):
         app.include_router(part.router)
-    app.mount("/static", StaticFiles(directory=STATIC), "static")
+    app.mount("/static", GZipMiddleware(Kept(directory=STATIC)), "static")  # pages, which hold their session's token, are not pressed: their length would tell of it
     app.add_middleware(Guarded, settings=settings)
     app.add_exception_handler(Refused, _refused)  # type: ignore[arg-type]
     app.add_exception_handler(DubwrightError, _told)  # type: ignore[arg-type]
@@ -67,6 +70,17 @@ def create_desk(database: Database, artifacts: Artifacts, settings: Settings, qu
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     access.all_guarded(app, ("/static",))
     return app
+
+
+class Kept(StaticFiles):
+    """Static files, which browsers keep for good where their address names their content (pages.static)."""
+
+    def file_response(self, full_path: Any, stat_result: os.stat_result, scope: Scope, status_code: int = 200) -> Response:
+        """A file, or that it is as it was."""
+        found = super().file_response(full_path, stat_result, scope, status_code)
+        if scope["query_string"]:
+            found.headers["cache-control"] = "public, max-age=31536000, immutable"
+        return found
 
 
 class Settler:

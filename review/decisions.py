@@ -11,11 +11,11 @@ from db.pending import Wanted
 from infra.errors import DeskError
 from review import pages
 from review.access import Reviewer
-from review.take import ENGINES
+from review.take import ENGINES, voices_of
 
 router = APIRouter()
 MOST_STARTS = {"portrait": 20, "video": 2}  # a video has three references at most
-LONGEST_WORD, LATEST = 200, 86_400.0  # characters of a word and of its sounds; seconds
+LONGEST_WORD, LONGEST_VOICE, LATEST = 200, 60, 86_400.0  # characters of a word and of its sounds, of a voice; seconds
 LONGEST = 3600.0  # seconds; whoever took longer was somewhere else
 Words = Annotated[str, Form(max_length=2000)]
 
@@ -68,7 +68,7 @@ async def decide(
 
 
 def _said(request: Request, told: dict[str, Any], fields: dict[str, str]) -> dict[str, Any]:
-    """Cues whose text or times are others than what the take says, and how a word is said (db/reviews.py, SAID). Raises DeskError, desk.changes."""
+    """What of single cues is other than the take says it: texts, times, how a word is said, speakers' voices (db/reviews.py, SAID). Raises DeskError, desk.changes."""
     speech = told["take"].get("speech")
     texts: dict[str, str] = {}
     times: dict[str, list[float]] = {}
@@ -81,7 +81,13 @@ def _said(request: Request, told: dict[str, Any], fields: dict[str, str]) -> dic
     word, ipa = (unicodedata.normalize("NFC", fields.get(name, "")) for name in ("word", "ipa"))
     if bool(word) != bool(ipa) or max(len(word), len(ipa)) > LONGEST_WORD or (word and not any(c.isalnum() for c in word)):
         raise _bad("a pronunciation is a word and its sounds in IPA")
-    found = {"cues": texts, "times": times, "lexicon": {word: ipa} if word else {}}
+    voices: dict[str, str] = {}
+    for number, (speaker, voice) in enumerate(voices_of(told)):
+        if (wish := fields.get(f"voice-{number}", "")) and wish != voice:
+            voices[speaker] = wish
+    if any(len(voice) > LONGEST_VOICE for voice in voices.values()):
+        raise _bad(f"a voice's name has {LONGEST_VOICE} characters at most")
+    found = {"cues": texts, "times": times, "lexicon": {word: ipa} if word else {}, "voices": voices}
     return {name: value for name, value in found.items() if value}
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from infra.artifacts import Artifacts
+from infra.differences import Line
 from infra.errors import DubwrightError
 from infra.media import decoded, open_media
 from infra.version import source_hash
@@ -49,6 +50,11 @@ class Derived:
         """`start`, `end` (seconds), `text` and `speaker` of what a speech artifact says."""
         made = self._kept(sha256, "cues.json", lambda path: json.dumps(cues_of(path)).encode())
         return json.loads(made) if made else []
+
+    def script(self, sha256: str) -> list[Line]:
+        """The cues of a speech artifact as they were wanted, also those that are not heard; as they are heard, where a script has no times."""
+        made = self._kept(sha256, "script.json", lambda path: json.dumps(script_of(path)).encode())
+        return [Line(*row) for row in json.loads(made)] if made else []
 
     def boxes(self, sha256: str, kind: str) -> list[list[float]]:
         """[seconds, track, left, top, right, bottom] of faces, by a re-dub's tracks or a portrait's landmarks, in pixels."""
@@ -131,6 +137,13 @@ def cues_of(path: Path) -> list[dict[str, Any]]:
     places = list(range(len(told["cues"]))) if told["wanted"] or len(heard) != len(told["cues"]) else [fit["number"] - 1 for fit in heard]
     rows = [{name: cue[name] for name in ("start", "end", "text", "speaker") if name in cue} | {"place": place} for cue, place in zip(told["cues"], places, strict=True)]
     return [row | ({"slot": [slot["start"], slot["end"]]} if slot["end"] else {}) for row, slot in zip_longest(rows, slots[: len(rows)], fillvalue={"end": 0})]
+
+
+def script_of(path: Path) -> list[Line]:
+    """The lines of `Derived.script`, as tasks/catalogue.py compares them."""
+    told = _told(path)
+    rows = told["wanted"] or [fit for fit in told["fits"] if fit["end"]] or told["cues"]
+    return [Line(row["start"], row["end"], row["text"], row.get("speaker", "")) for row in rows]
 
 
 def _told(path: Path) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def _boxes(tree: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[tuple[
             code = f"code {take['code_version']}"
             boxes.setdefault(code, {"depth": depth + 1, "kind": "code", "lines": ["code", take["code_version"], take["machine"].get("host", "")], "link": ""})
             edges[code, key, "code"] = None
+            _judged(boxes, edges, take, key, depth)
         for inner in node["made_from"]:
             if "sha256" in inner:
                 edges[inner["sha256"], key, inner["role"]] = None
@@ -112,6 +113,22 @@ def _boxes(tree: dict[str, Any]) -> tuple[dict[str, dict[str, Any]], list[tuple[
 
     walk(tree, 0)
     return boxes, list(edges)
+
+
+def _judged(boxes: dict[str, dict[str, Any]], edges: dict[tuple[str, str, str], None], take: dict[str, Any], key: str, depth: int) -> None:
+    """A take's score and the decisions on it, once each: jobs may share a video, and a delivered file tells of the take that it was made of."""
+    said = take["verdict"]
+    if said is not None:
+        score = f"{said['confidence']:.3f}" if said["confidence"] is not None else "–"
+        name = f"score {said['verdict']} {said['offset']} {score}"
+        boxes.setdefault(name, {"depth": depth + 1, "kind": "score", "lines": [f"score {score}", said["verdict"], f"offset {said['offset']}" if said["offset"] is not None else ""], "link": f"/takes/{take['take']}"})
+        if not any(source == name for source, _, _ in edges):
+            edges[name, key, "score"] = None
+    for row in take["reviews"]:
+        name = f"review {row['review']}"
+        boxes.setdefault(name, {"depth": depth + 1, "kind": "decision", "lines": [f"{row['decision']} by {row['actor']}", row["at"][:16].replace("T", " "), row["reason"]], "link": f"/takes/{row['take']}"})
+        if not any(source == name for source, _, _ in edges):
+            edges[name, key, "decision"] = None
 
 
 def _edge(stops: list[tuple[float, float]], role: str) -> str:
@@ -133,6 +150,35 @@ def _box(place: tuple[float, float], box: dict[str, Any]) -> str:
     rows = "".join(f'<text class="{"head" if n == 0 else "more"}" x="{x + 10:.1f}" y="{y + 19 + n * 17:.1f}">{escape(str(line)[:30])}</text>' for n, line in enumerate(box["lines"]))
     inner = f'<rect class="{box["kind"]}" x="{x:.1f}" y="{y:.1f}" width="{BOX_WIDE}" height="{BOX_HIGH}" rx="6"/>{rows}'
     return f'<a href="{escape(box["link"])}" aria-label="{escape(" ".join(map(str, box["lines"])))}">{inner}</a>' if box["link"] else f"<g>{inner}</g>"
+
+
+def versions(rows: Sequence[dict[str, Any]], story: str, states: dict[str, str]) -> Markup:
+    """The versions of a title (db/titles.py, each with its `master`) as a graph: what they were made from at the left, a row of boxes in time for each locale."""
+    masters = {row["master"]["sha256"]: row["master"] for row in rows if row["master"]}
+    locales = list(dict.fromkeys(row["locale"] for row in rows))
+    high = max(len(masters), len(locales)) * (BOX_HIGH + GAP_Y) + GAP_Y
+    places = {sha: (10.0, high * (n + 0.5) / len(masters)) for n, sha in enumerate(masters)}
+    parts = [_box(places[sha], {"kind": "master", "lines": [_short(one["name"]), sha[:12], one["role"]], "link": f"/lineage/{sha}"}) for sha, one in masters.items()]
+    widest = 0
+    for line, locale in enumerate(locales):
+        before: dict[str, Any] | None = None
+        for column, row in enumerate([row for row in rows if row["locale"] == locale]):
+            place = (10.0 + (column + 1) * (BOX_WIDE + GAP_X), high * (line + 0.5) / len(locales))
+            source = (row["master"] or {}).get("sha256", "")
+            if before and column:
+                parts.insert(0, _edge([(place[0] - BOX_WIDE - GAP_X, place[1]), place], "then"))
+            if source and (before is None or source != (before["master"] or {}).get("sha256")):
+                parts.insert(0, _edge([places[source], place], "made from"))
+            take, state = row["take"], row["state"]
+            told = f"{take['engine']} {take['confidence']:.3f}" if take and take["confidence"] is not None else take["engine"] if take else "–"
+            box = {"kind": "version", "lines": [f"{locale} · {row['number']}", states.get(state, state), f"{told} · {row['at']:%Y-%m-%d}"], "link": f"/takes/{take['take']}" if take else f"/batches/{row['batch']}"}
+            parts += [_box(place, box), f'<rect class="stripe state-{state}" x="{place[0]:.1f}" y="{place[1] - BOX_HIGH / 2:.1f}" width="5" height="{BOX_HIGH}" rx="2"/>']
+            before, widest = row, max(widest, column + 1)
+    return _svg(20 + (widest + 1) * BOX_WIDE + widest * GAP_X, high, story, parts, "lineage")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 26 else f"{name[:12]}…{name[-13:]}"
 
 
 def _svg(wide: float, high: float, story: str, parts: list[str], kind: str) -> Markup:

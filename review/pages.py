@@ -25,7 +25,7 @@ def environment(locale: str) -> Environment:
     made = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.i18n"])
     words = texts.catalogue(locale)
     made.install_gettext_callables(words.ugettext, words.ungettext, newstyle=True)  # type: ignore[attr-defined]
-    made.filters |= {"when": when, "clock": clock, "hours": hours, "short": lambda text: str(text)[:12]}
+    made.filters |= {"when": when, "clock": clock, "whole": lambda seconds: clock(seconds).partition(".")[0], "hours": hours, "short": lambda text: str(text)[:12]}
     made.globals |= {"static": static, "locales": texts.LOCALES}
     return made
 
@@ -45,6 +45,14 @@ def locale_of(request: Request) -> str:
 def words_of(request: Request) -> Any:
     """The function that turns a text into the reader's language."""
     return texts.catalogue(locale_of(request)).ugettext
+
+
+def states_of(say: Any) -> dict[str, str]:
+    """The words for states of jobs, for drawings; templates have them in kinds.html."""
+    return {
+        "queued": say("waiting"), "running": say("running"), "delivered": say("delivered"), "flagged": say("flagged"), "rejected": say("rejected"),
+        "failed": say("failed"), "cancelled": say("cancelled"),
+    }  # fmt: skip
 
 
 def page(request: Request, name: str, status: int = 200, headers: dict[str, str] | None = None, **values: Any) -> HTMLResponse:

@@ -18,9 +18,11 @@ Given = Annotated[str, Query(max_length=200)]
 AGES = (("1", "1 h"), ("8", "8 h"), ("24", "1 d"), ("72", "3 d"), ("168", "7 d"))
 
 
-def filters(batch: Given = "", locale: Given = "", engine: Given = "", kind: Given = "", speaker: Given = "", hours: Given = "", held: Given = "") -> Filters:
+def filters(
+    batch: Given = "", locale: Given = "", engine: Given = "", kind: Given = "", speaker: Given = "", says: Given = "", hours: Given = "", held: Given = "",
+) -> Filters:  # fmt: skip
     """The filters of a request's query."""
-    return Filters(batch, locale, engine, kind, speaker, hours, held)
+    return Filters(batch, locale, engine, kind, speaker, says, hours, held)
 
 
 Wished = Annotated[Filters, Depends(filters)]

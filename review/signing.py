@@ -5,9 +5,6 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Form, Request
-from limits import parse
-from limits.storage import MemoryStorage
-from limits.strategies import FixedWindowRateLimiter
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from db import accounts
@@ -18,22 +15,14 @@ from review.access import Refused, Viewer, anybody, cookie_name, is_secure
 
 router = APIRouter()
 BEGUN = "desk-openid"  # the cookie that ties a sign-in to the browser that began it
-TRIES_A_NAME, TRIES_AN_ADDRESS = parse("10 per 5 minutes"), parse("60 per 5 minutes")
-
-
-def _limiter(request: Request) -> FixedWindowRateLimiter:
-    state = request.app.state
-    if not hasattr(state, "limiter"):
-        state.limiter = FixedWindowRateLimiter(MemoryStorage())
-    limiter: FixedWindowRateLimiter = state.limiter
-    return limiter
 
 
 def _counted(request: Request, name: str) -> bool:
     """Whether another try is allowed, for a name and for where it comes from."""
-    where = request.client.host if request.client else "?"
-    limiter = _limiter(request)
-    return limiter.hit(TRIES_AN_ADDRESS, "address", where) and (not name or limiter.hit(TRIES_A_NAME, "name", name.strip().lower()))
+    where, database = request.client.host if request.client else "?", request.app.state.database
+    if not accounts.tried(database, f"address {where}", accounts.TRIES_AN_ADDRESS, accounts.TRIES_WITHIN):
+        return False
+    return not name or accounts.tried(database, f"name {name.strip().lower()}", accounts.TRIES_A_NAME, accounts.TRIES_WITHIN)
 
 
 def inside(target: str) -> str:

@@ -6,15 +6,17 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import JSONResponse, Response
 
-from db import consents, desk, pending, shown
+from db import consents, desk, pending, shown, titles
 from db.accounts import SignedIn
 from db.reviews import REASONS
 from infra.errors import ConsentError, DeskError
 from infra.levels import in_confidence
 from review import media, pages
 from review.access import Refused, Viewer
+from review.titles import lexicon_text
 
 router = APIRouter()
+LONGEST_SHOWN = 8000  # characters of a lexicon on the page; the download has all
 MOMENTS, FAR = 4, 1  # pictures of the worst moments; frames of offset that nobody sees
 ENGINES = {"portrait": ("avct", "lipmemory", "coherence"), "video": ("lipmemory", "coherence")}
 PLAYS = (".mp4", ".m4v", ".mov", ".webm")  # containers that browsers play
@@ -30,11 +32,13 @@ def take_page(request: Request, session: Viewer, take_id: int) -> Response:
     take = told["take"]
     kind = "video" if "video" in told["spec"].get("inputs", {}) else "portrait"
     curve = curve_of(take)
+    words = titles.pronunciations(site.database, told["title"], told["locale"])
+    lexicon = lexicon_text(site, told["title"], told["locale"])[:LONGEST_SHOWN] if words else ""
     return pages.page(
         request, "take.html", told=told, take=take, curve=curve, holder=holder, decided=pending.of_job(site.database, told["job"]), notes=desk.notes(site.database, told["job"]),
         moments=_moments(site, session, take, curve["worst"][:MOMENTS]), kinds=_kinds(site.database, told["job"]), reasons=REASONS,
         engines=ENGINES[kind], inputs=_inputs(session, told["spec"]), others=[row for row in told["takes"] if row["take"] != take_id], kind=kind,
-        query=request.url.query, facts=_facts(take), rights=_rights(site.database, told),
+        query=request.url.query, facts=_facts(take, pages.words_of(request)), rights=_rights(site.database, told), words=words, lexicon=lexicon, voices=voices_of(told),
     )  # fmt: skip
 
 
@@ -66,11 +70,18 @@ def _kinds(database: Any, job_id: int) -> list[str]:
         return list(row.kinds) if row else []
 
 
-def _facts(take: dict[str, Any]) -> list[tuple[str, str]]:
+def voices_of(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """The speakers of a take whom the manifest gives voices, by name, each with the voice that the take speaks with."""
+    changed = (told["take"]["parameters"].get("cue_texts") or {}).get("voices") or {}
+    return sorted({**(told["spec"].get("voices") or {}), **changed}.items())
+
+
+def _facts(take: dict[str, Any], say: Any) -> list[tuple[str, str]]:
     told = take["parameters"]
     rung = told.get("rung") or {}
-    rows = [("engine", f"{take['engine']} / {take['preset']}"), ("voice", told.get("voice") or ""), ("seed", str(told.get("seed", ""))), ("anchor or reference", str(rung.get("start", ""))),
-            ("emphasis", f"{rung['emphasis']:g}" if "emphasis" in rung else ""), ("code", take["code_version"]), ("machine", str(take["machine"].get("host", "")))]  # fmt: skip
+    rows = [(say("Engine"), f"{take['engine']} / {take['preset']}"), (say("Voice"), told.get("voice") or ""), (say("Seed"), str(told.get("seed", ""))),
+            (say("Anchor or reference"), str(rung.get("start", ""))), (say("Emphasis"), f"{rung['emphasis']:g}" if "emphasis" in rung else ""), (say("Code"), take["code_version"]),
+            (say("Machine"), str(take["machine"].get("host", "")))]  # fmt: skip
     return [row for row in rows if row[1]]
 
 

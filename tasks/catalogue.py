@@ -6,12 +6,12 @@ about them (docs/ledger.md). Where speech runs over its slot, and pushes what fo
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
 from db import listing, queries, shown
 from db.session import Database
 from infra.artifacts import Artifacts
+from infra.differences import changes
 from infra.errors import LedgerError, ObjectMissing
 from models.types import Cue
 from tasks.values import load_speech
@@ -57,27 +57,6 @@ def versions(database: Database, artifacts: Artifacts, title: str, locale: str) 
         windows = tuple((first / fps, last / fps) for first, last in shown.windows(database, take["take"]))
         found.append(Version(job["job"], job["batch"], job["state"], track.speech.cues, slots, take, windows, float(take["seconds"].get("render", 0.0))))
     return found
-
-
-def changes(before: Sequence[Cue], after: Sequence[Cue]) -> list[dict[str, Any]]:
-    """What differs between two scripts, in order: `added`, `removed` and `changed` cues (words or times), with their places from 1."""
-    rows: list[dict[str, Any]] = []
-    for kind, i, j, k, n in SequenceMatcher(None, [_same(cue) for cue in before], [_same(cue) for cue in after], autojunk=False).get_opcodes():
-        if kind == "equal":
-            continue
-        both = min(j - i, n - k)
-        rows += [{"what": "changed", "place": k + at + 1, "before": _row(before[i + at]), "after": _row(after[k + at])} for at in range(both)]
-        rows += [{"what": "removed", "place": at + 1, "before": _row(before[at])} for at in range(i + both, j)]
-        rows += [{"what": "added", "place": at + 1, "after": _row(after[at])} for at in range(k + both, n)]
-    return rows
-
-
-def _same(cue: Cue) -> tuple[str, float, float, str]:
-    return cue.text, round(cue.start, 2), round(cue.end, 2), cue.speaker
-
-
-def _row(cue: Cue) -> dict[str, Any]:
-    return {"start": round(cue.start, 3), "end": round(cue.end, 3), "text": cue.text, "speaker": cue.speaker}
 
 
 def cost(version: Version, after: Sequence[Cue]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def speech(work: Work) -> None:
     """
     spec = work.spec
     asks = {
-        "code": source_hash("tasks/speech", "tasks/scripts", "tasks/values.py", "models/avct/phonemes.py"),
+        "code": source_hash("tasks/speech", "tasks/scripts", "infra/lexicons.py", "tasks/values.py", "models/avct/phonemes.py"),
         "inputs": {role: facts["sha256"] for role, facts in spec["inputs"].items() if is_said(role)},
         "text": spec["text"],
         "transcript": spec["transcript"],
@@ -81,7 +81,7 @@ def spoken(work: Work) -> SpeechTrack:
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
     cues = reworded(script.cues, work.wish.get("cues", {}), work.wish.get("times", {})) if "script" in work.inputs else script.cues
     room = Room({facts["place"]: work.inputs[role] for role, facts in spec["inputs"].items()}, work.settings, job=True)
-    made = synthesise(cues, locale, spec["voice"], spec.get("voices", {}), lexicon, room)
+    made = synthesise(cues, locale, spec["voice"], {**spec.get("voices", {}), **work.wish.get("voices", {})}, lexicon, room)
     return replace(made, speech=replace(made.speech, notes=(*script.notes, *made.speech.notes)))
 
 
@@ -92,8 +92,8 @@ def reading_of(spec: dict[str, Any]) -> Reading:
 
 
 def said_of(wish: Mapping[str, Any]) -> dict[str, Any]:
-    """What a reviewer changed of single cues, as speech and takes keep it: texts by place, `times` and `lexicon` beside them."""
-    return {**wish.get("cues", {}), **{name: wish[name] for name in ("times", "lexicon") if wish.get(name)}}
+    """What a reviewer changed of single cues, as speech and takes keep it: texts by place, `times`, `lexicon` and `voices` beside them."""
+    return {**wish.get("cues", {}), **{name: wish[name] for name in ("times", "lexicon", "voices") if wish.get(name)}}
 
 
 def reworded(cues: tuple[Cue, ...], texts: Mapping[str, str], times: Mapping[str, Sequence[float]] | None = None) -> tuple[Cue, ...]:

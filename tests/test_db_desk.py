@@ -1,6 +1,8 @@
 """The desk's rows against a real Postgres: what waits and in which order, one holder a job, decisions that can be taken back and then stand."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -24,9 +26,9 @@ def people(database: Database) -> tuple[Person, Person]:  # noqa: F811
     return accounts.add(database, "Ana", "reviewer", "a long enough password"), accounts.add(database, "bo", "reviewer")
 
 
-def fill(database: Database, prominences: list[float | None], name: str = "b") -> list[tuple[int, int]]:  # noqa: F811
-    """Flagged jobs of a batch, one for each prominence (None: not scorable), in order; their (job, take) ids."""
-    specs = [ledger.JobSpec(f"{name}{i}", f"t{i}", "es-ES", "auto", "compact", {"inputs": {"portrait": {"place": "s3://in/amira.png"}}}) for i in range(len(prominences))]
+def fill(database: Database, prominences: list[float | None], name: str = "b", **more: Any) -> list[tuple[int, int]]:  # noqa: F811
+    """Flagged jobs of a batch, one for each prominence (None: not scorable), in order; their (job, take) ids. more: of what they ask."""
+    specs = [ledger.JobSpec(f"{name}{i}", f"t{i}", "es-ES", "auto", "compact", {"inputs": {"portrait": {"place": "s3://in/amira.png"}}, **more}) for i in range(len(prominences))]
     batch = ledger.submit(database, name, name, "out", specs).batch_id
     made = []
     for value in prominences:
@@ -171,6 +173,38 @@ def test_passwords_links_and_sessions(database: Database) -> None:  # noqa: F811
     with pytest.raises(AccountError) as last:
         accounts.change(database, "root", "root", disabled=True)
     assert last.value.code == "account.last"
+
+
+def test_tries_are_counted_once_by_all_processes_and_end(database: Database) -> None:  # noqa: F811
+    servers = [Database(database.engine.url.render_as_string(hide_password=False)) for _ in range(4)]
+    with ThreadPoolExecutor(16) as pool:
+        told = list(pool.map(lambda at: accounts.tried(servers[at % 4], "name ana", 10, timedelta(minutes=5)), range(60)))
+    assert sum(told) == 10 and accounts.tried(database, "name bo", 10, timedelta(minutes=5))
+    with database.begin() as session:
+        assert "ana" not in str(session.execute(text("SELECT key FROM sign_in_tries")).all())  # who was tried is not kept, nor from where
+        session.execute(text("UPDATE sign_in_tries SET ends_at = now()"))
+    with ThreadPoolExecutor(8) as pool:  # where a time is over, several may find it so at once
+        assert sum(pool.map(lambda at: accounts.tried(servers[at % 4], "name ana", 10, timedelta(minutes=5)), range(20))) == 10
+    with database.begin() as session:
+        assert session.execute(text("SELECT count(*) FROM sign_in_tries")).scalar_one() == 1
+    for one in servers:
+        one.close()
+
+
+def test_speakers_of_a_script_are_a_filter_and_the_way_down_and_up_finds_them_again(database: Database) -> None:  # noqa: F811
+    ana, _ = people(database)
+    (job, _), = fill(database, [3.0], voices={"Zoë": "espeak:es", "Al": "espeak:es"}, dubbing={"faces": {"Al": "a.png", "陈": "b.png"}})
+    fill(database, [2.0], "of nobody")
+    desk.save_view(database, ana, "al", Filters(says="Al"))
+    for _ in range(2):
+        (only,) = desk.listed(database, Filters(says="Al"), ana)
+        assert only["job_id"] == job and sorted(only["speakers"]) == ["Al", "Zoë", "陈"] and desk.counted(database, Filters(), ana) == 2
+        assert sorted(desk.Facets(database).found()["says"]) == [("Al", "Al", 1), ("Zoë", "Zoë", 1), ("陈", "陈", 1)]
+        database.migrate("0009")
+        with database.begin() as session:
+            assert session.execute(text("SELECT count(*) FROM queue")).scalar_one() == 2
+        database.migrate()
+    assert desk.views(database, ana) == [("al", Filters(says="Al"))]
 
 
 def test_what_people_made_outlives_a_way_down_and_up(database: Database) -> None:  # noqa: F811

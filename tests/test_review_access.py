@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from sqlalchemy import text
 
 from db import accounts
 from db.session import Database
@@ -100,6 +101,9 @@ def test_answers_carry_their_security_headers(app: Any) -> None:
         assert (headers["x-content-type-options"], headers["referrer-policy"]) == ("nosniff", "same-origin")
         assert "strict-transport-security" not in headers
     assert "strict-transport-security" in client(app, base="https://desk.test").get("/sign-in").headers
+    kept = client(app).get("/static/desk.css?1", headers={"accept-encoding": "gzip"}).headers
+    assert "immutable" in kept["cache-control"] and kept["content-encoding"] == "gzip" and int(kept["content-length"]) < 8000
+    assert client(app).get("/static/desk.css").headers["cache-control"] == client(app, "viewer").get("/", headers=PAGE).headers["cache-control"] == "no-store"
     for path in (Path(signing.__file__).parent / "templates").glob("*.html"):  # what such a policy would not let run
         assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=|javascript:", path.read_text()), path.name
 
@@ -127,9 +131,15 @@ def test_links_sign_in_once_and_wrong_passwords_come_to_an_end(app: Any) -> None
     told = [client(app).post("/sign-in", data={"name": "operator", "password": f"guess {n}"}).status_code for n in range(12)]
     assert told == [401] * 10 + [429] * 2
     assert client(app).post("/sign-in", data={"name": "OPERATOR", "password": PASSWORD}).status_code == 429
+    again = Database(app.state.database.engine.url.render_as_string(hide_password=False))
+    other = create_desk(again, app.state.site.artifacts, app.state.settings)  # as another server process has it: only the database is the same
+    assert client(other).post("/sign-in", data={"name": "operator", "password": PASSWORD}).status_code == 429
+    again.close()
     log = [(r["actor"], r["action"]) for r in accounts.logged(app.state.database)]
-    assert log.count(("operator", "sign-in refused")) == 13
-    del app.state.limiter
+    assert log.count(("operator", "sign-in refused")) == 14
+    with app.state.database.begin() as session:
+        session.execute(text("UPDATE sign_in_tries SET ends_at = now()"))  # five minutes later
+    assert client(app).post("/sign-in", data={"name": "operator", "password": PASSWORD}).status_code == 303
 
 
 def test_media_links_are_one_session_s_and_stream_ranges(app: Any, monkeypatch: pytest.MonkeyPatch) -> None:

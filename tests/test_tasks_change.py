@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks import cue_change
+from infra.differences import changes
 from infra.media import resampled
 from models.avct.features import spoken_rows
 from models.lipmemory.engine import heard
@@ -49,10 +50,10 @@ def test_a_changed_cue_is_heard_nowhere_else(tmp_path: Path) -> None:
 def test_what_differs_between_versions_and_what_it_costs() -> None:
     before = tuple(Cue(2.0 * at, 2.0 * at + 1.5, f"Line {at}.") for at in range(10))
     after = (*before[:3], Cue(6.0, 7.5, "Another line."), *before[4:8], Cue(16.2, 17.5, "Line 8."), before[9], Cue(20.0, 21.5, "And one more."))
-    told = catalogue.changes(before, after)
+    told = changes(before, after)
     assert [(row["what"], row["place"]) for row in told] == [("changed", 4), ("changed", 9), ("added", 11)]
     assert told[0]["before"]["text"] == "Line 3." and told[1]["after"]["start"] == 16.2
-    assert catalogue.changes(after, before)[-1]["what"] == "removed" and catalogue.changes(before, before) == []
+    assert changes(after, before)[-1]["what"] == "removed" and changes(before, before) == []
     windows = tuple((2.0 * at, 2.0 * at + 2) for at in range(11))
     version = catalogue.Version(1, 1, "delivered", before, before, {}, windows, 110.0)
     assert catalogue.cost(version, before) == {"cues": 0, "windows": 0, "of": 11, "seconds": 0.0}

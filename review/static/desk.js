@@ -53,12 +53,26 @@ function countdown() {
   }
 }
 
+// To the clipboard; where the browser has none for pages without HTTPS, the text is at least marked, for Ctrl-C.
+async function copy(source, button) {
+  source.closest("details").open = true;
+  getSelection().selectAllChildren(source);
+  try {
+    await navigator.clipboard.writeText(source.textContent);
+    button.textContent = "✓";
+  } catch {
+    source.focus();
+  }
+}
+
 const opened = performance.now();
 document.addEventListener("keydown", keys);
 document.addEventListener("click", (event) => {
   const opener = event.target.closest("[data-open]");
   if (opener) document.getElementById(opener.dataset.open)?.showModal();
   if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
+  const copies = event.target.closest("[data-copy]");
+  if (copies) copy(document.getElementById(copies.dataset.copy), copies);
 });
 document.addEventListener("submit", (event) => {
   const took = event.target.querySelector(".took");
@@ -99,6 +113,7 @@ document.addEventListener("htmx:configRequest", (event) => {
   if (event.detail.path.startsWith("/queue/live")) event.detail.parameters.shown = Math.min(200, Math.max(1, document.querySelectorAll("#rows tr[data-job]").length));
 });
 
+for (const one of document.querySelectorAll("[data-end]")) one.scrollLeft = one.scrollWidth; // what it is about stands at the end
 times(document);
 countdown();
 setInterval(countdown, 250);

@@ -225,24 +225,32 @@ function cueList() {
     Object.assign(button.dataset, { at: cue.start, end: cue.end });
     time.className = "number";
     time.textContent = `${told(cue.start)}–${told(cue.end)}`;
-    words.dir = "auto"; // by the text: a speaker's name in other letters stands for itself
-    const name = document.createElement("bdi");
-    name.textContent = cue.speaker;
-    words.append(...(cue.speaker ? [name, ": "] : []), cue.text);
+    words.dir = "auto";
+    if (cue.speaker) { // apart from the words: the two may run in different directions
+      const name = document.createElement("b"), inner = document.createElement("bdi");
+      inner.textContent = cue.speaker;
+      name.append(inner);
+      words.append(name);
+    }
+    words.append(cue.text);
     button.append(time, words);
     line.append(button);
     return line;
   }));
-  document.getElementById("edit-cues")?.replaceChildren(document.querySelector("#edit-cues legend"), ...data.cues.map((cue, n) => {
+  const edited = document.getElementById("edit-cues"), heads = document.createElement("div");
+  heads.className = "cue-edit heads";
+  heads.setAttribute("aria-hidden", "true"); // the fields have names of their own
+  heads.append(...["", ...(edited?.dataset.heads.split("|") ?? [])].map((text) => Object.assign(document.createElement("span"), { textContent: text })));
+  edited?.replaceChildren(edited.querySelector("legend"), ...(data.cues.some((cue) => cue.slot) ? [heads] : []), ...data.cues.map((cue, n) => {
     const row = document.createElement("div"), label = document.createElement("label"), field = document.createElement("textarea");
     row.className = "cue-edit";
     Object.assign(field, { name: `cue-${cue.place}`, value: cue.text, rows: 1, maxLength: 2000, dir: "auto" });
-    label.append(`${n + 1} · ${told(cue.start)}`, field);
+    label.append(`${n + 1} · ${told(cue.start)}${cue.speaker ? ` · \u2068${cue.speaker}\u2069` : ""}`, field);
     row.append(label);
     for (const [at, name] of cue.slot ? ["from", "to"].entries() : []) {
       const time = document.createElement("input");
       Object.assign(time, { name: `${name}-${cue.place}`, type: "number", min: 0, step: 0.01, value: cue.slot[at].toFixed(2) });
-      time.setAttribute("aria-label", document.getElementById("edit-cues").dataset[name]);
+      time.setAttribute("aria-label", edited.dataset[name]);
       row.append(time);
     }
     return row;
@@ -255,10 +263,11 @@ function cost() {
   const form = document.querySelector("#again form"), line = document.getElementById("cost"), value = (name) => form.elements[name]?.value.trim() ?? "";
   if (!line || !data.windows.length) return;
   const word = value("word").toLowerCase(), touched = [];
+  const revoiced = new Set([...form.querySelectorAll("[data-speaker]")].filter((field) => field.value.trim() && field.value.trim() !== field.placeholder).map((field) => field.dataset.speaker.toLowerCase()));
   for (const cue of data.cues) {
     const [from, to] = [value(`from-${cue.place}`), value(`to-${cue.place}`)].map(Number), text = value(`cue-${cue.place}`);
     const moved = cue.slot && (Math.abs(from - cue.slot[0]) > 0.005 || Math.abs(to - cue.slot[1]) > 0.005);
-    if (moved || (text && text !== cue.text) || (word && cue.text.toLowerCase().includes(word))) touched.push([cue.start, cue.end], cue.slot ?? [cue.start, cue.end], ...(moved ? [[from, to]] : []));
+    if (moved || (text && text !== cue.text) || (cue.speaker && revoiced.has(cue.speaker.toLowerCase())) || (word && cue.text.toLowerCase().includes(word))) touched.push([cue.start, cue.end], cue.slot ?? [cue.start, cue.end], ...(moved ? [[from, to]] : []));
   }
   const text = form.elements.text, whole = ["engine", "start", "emphasis", "voice"].some(value) || (text && text.value !== text.defaultValue) || !touched.length || !data.cues.some((cue) => cue.slot);
   const count = data.windows.filter(([first, last]) => touched.some(([start, end]) => start - ABOUT < last && end + ABOUT > first)).length;

@@ -6,7 +6,6 @@ What it leaves is read by tasks/speech/reading.py: dates, amounts and what else 
 import csv
 import functools
 import html
-import io
 import re
 import unicodedata
 from collections import Counter
@@ -15,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.errors import ManifestError
+from infra.lexicons import speaks, table
 from tasks.scripts.faults import Faults
 from tasks.scripts.kinds import decoded
 
 LARGEST_BYTES, MOST_ENTRIES, LONGEST = 4 * 2**20, 20_000, 200
-COLUMNS = {"written": "written", "word": "written", "grapheme": "written", "term": "written", "spoken": "spoken", "alias": "spoken", "say": "spoken", "ipa": "ipa", "phoneme": "ipa", "pronunciation": "ipa", "locale": "locale", "lang": "locale", "language": "locale"}
 ELEMENT = re.compile(r"<(phoneme|sub)\b([^<>]*)>(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
 ATTRIBUTE = re.compile(r"([\w:-]+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
 UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")  # scripts that put no space between words
@@ -130,18 +129,16 @@ def read_lexicon(path: Path, locale: str = "") -> Lexicon:
     if len(data) > LARGEST_BYTES:
         raise _refused([("file", f"it is larger than {LARGEST_BYTES >> 20} MiB", "keep the words that the title needs")])
     text, _ = decoded(data, lenient=True)
-    delimiter = max(",;\t", key=text.partition("\n")[0].count)
     entries: dict[str, Entry] = {}
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+        names, rows = table(text)
     except csv.Error as error:
         raise _refused([("file", f"it is not CSV ({error})", "export it as comma-separated UTF-8")]) from error
-    names = [COLUMNS.get(cell.strip().lower(), "") for cell in rows[0]] if rows else []
     if "written" not in names or not {"spoken", "ipa"} & set(names):
         raise _refused([("row 1", "the columns are not named", "begin with a row written,spoken or written,ipa")])
-    for number, row in enumerate(rows[1:], 2):
+    for number, row in enumerate(rows, 2):
         told = {name: cell.strip() for name, cell in zip(names, row, strict=False) if name}
-        if not any(told.values()) or not _speaks(told.get("locale", ""), locale):
+        if not any(told.values()) or not speaks(told.get("locale", ""), locale):
             continue
         entry = _entry(told, f"row {number}", faults)
         if entry is not None and entries.setdefault(entry.written, entry) is not entry:
@@ -166,11 +163,6 @@ def _entry(told: Mapping[str, str], where: str, faults: Faults) -> Entry | None:
     else:
         return Entry(written, "" if ipa else spoken, ipa.strip("/[]"), where)
     return None
-
-
-def _speaks(row: str, locale: str) -> bool:
-    """Whether a row of a locale, or of a language, is for the job's."""
-    return not row or not locale or row.lower() in (locale.lower(), locale.lower().split("-")[0])
 
 
 def _refused(rows: Sequence[tuple[str, str, str]]) -> ManifestError:

@@ -59,11 +59,11 @@ GRANT DELETE ON kept_answers TO dubwright_submit;
 GRANT INSERT ON reviews TO dubwright_submit;  -- `dubwright review` and the API decide, too
 
 -- The desk: people and what they decide; it steers batches, and makes no takes, verdicts or deliveries.
-GRANT SELECT ON accounts, sessions, sign_in_links, sign_in_states, pending, notes, saved_views, audit TO dubwright_desk;
-GRANT INSERT ON accounts, sessions, sign_in_links, sign_in_states, claims, pending, notes, saved_views, audit, reviews TO dubwright_desk;
-GRANT UPDATE ON accounts, sessions, claims, saved_views TO dubwright_desk;
+GRANT SELECT ON accounts, sessions, sign_in_links, sign_in_states, sign_in_tries, pending, notes, saved_views, audit TO dubwright_desk;
+GRANT INSERT ON accounts, sessions, sign_in_links, sign_in_states, sign_in_tries, claims, pending, notes, saved_views, audit, reviews TO dubwright_desk;
+GRANT UPDATE ON accounts, sessions, sign_in_tries, claims, saved_views TO dubwright_desk;
 GRANT UPDATE (bundle) ON pending TO dubwright_desk;  -- to lock it
-GRANT DELETE ON sessions, sign_in_links, sign_in_states, pending, saved_views TO dubwright_desk;
+GRANT DELETE ON sessions, sign_in_links, sign_in_states, sign_in_tries, pending, saved_views TO dubwright_desk;
 GRANT UPDATE (state, attempts, outages, not_before, token, worker, lease_expires, error, updated_at) ON jobs TO dubwright_desk;
 GRANT UPDATE (revoked_at, revoked_by, revoked_why) ON consents TO dubwright_desk;  -- operators revoke; nobody enters a record at the desk
 GRANT UPDATE (control, priority) ON batches TO dubwright_desk;
