@@ -96,7 +96,7 @@ GATE = """
 
 A job of each locale as `dubwright run` makes it, from text to delivery: the demo's portrait says a sentence (`benchmarks/locales.py`) as often as fills six seconds, in up to four takes.
 {delivered} of {locales} were delivered, {first} by their first take, by the shipped thresholds ([gate.md](gate.md)). `lips closed`: the part of p, b and m at which the lips come
-together ([scoring.md](scoring.md#mouth-closures)). `dubwright evaluate locales --gate` runs it; `python -m benchmarks.locales --gate --docs` writes this table.
+together ([scoring.md](scoring.md#mouth-closures)), empty where the sentence has none. `dubwright evaluate locales --gate` runs it; `python -m benchmarks.locales --gate --docs` writes this table.
 """
 HEADERS = ("locale", "voice", "sounds", "mapped", "phones", "visemes", "unknown symbols")
 
