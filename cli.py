@@ -63,7 +63,7 @@ def verb(call: Callable[..., int | None]) -> Callable[..., None]:
         try:
             code = call(*arguments, **options)
         except KeyboardInterrupt:
-            voice.say("interrupted; finished work is kept, the same command goes on from here")
+            voice.remark("interrupted; finished work is kept, the same command goes on from here")
             code = 130
         except Exception as error:
             code = voice.fail(_told(error))
@@ -190,7 +190,7 @@ def plan(
     voice.table("", ["job", "", "video", ""], cells)
     for name, told in costs.items():
         voice.plain(f"{name}: {told['cues']} cue(s) of job {told['job']} changed, {told['windows']} of {told['of']} windows to render, about {clock(told['seconds'])}")
-    for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith("consent.")):
+    for step in dict.fromkeys(r["error"]["next_step"] for r in rows if r["error"] and r["error"]["code"].startswith(("consent.", "input.unread"))):
         voice.plain(f"next: {step}")
     tell_rewrites(rewriting.tree(long), rewriting.write(long, rewrites) if rewrites else [], voice)
     voice.plain(f"\n{counts['made']} to make in about {clock(made.estimate)}, {counts['exists']} exist, {counts['invalid']} cannot be made")
@@ -272,30 +272,35 @@ def score(
     video: Annotated[Path, typer.Argument(help="A video with faces and speech.", show_default=False)],
     chart: Annotated[Path | None, typer.Option(help="Draw the curves into this SVG file.")] = None,
     cropped: Annotated[bool, typer.Option("--cropped", help="It shows a face and nothing else, as clips of LRS do: LSE-D and LSE-C of whole pictures.")] = False,
+    transcript: Annotated[str, typer.Option(help="What is said, or a script of it: whether the lips close for p, b and m is scored as well.")] = "",
+    locale: Annotated[str, typer.Option(help="Language of the transcript, as en-GB.")] = "",
     as_json: Json = False,
 ) -> None:
     """Score how well lips and speech agree in any video, as a whole, by face track and by second; LSE-D and LSE-C where SyncNet was imported."""
     voice = Voice(as_json)
     _settings()
+    from tasks import closures
     from tasks.gate import decide, load_thresholds
     from tasks.score import score_video
     from tasks.scored import draw, lse_of, scored_tracks
     from tasks.values import score_tree
 
     with Bars(voice).shown() as bars:
+        phones, notes = closures.phones_of(video, transcript, locale)
         bars.phase("scoring the whole")
-        found, thresholds = score_video(video), load_thresholds()
+        found, thresholds = score_video(video, phones=phones), load_thresholds()
         bars.phase("scoring each face")
         tracks = scored_tracks(video, published=not cropped)
         published = lse_of(video, tracks, cropped)
     verdict = decide(found, thresholds)
     if chart is not None:
         chart.write_text(draw(video.name, tracks, thresholds))
-    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons), "tracks": tracks, "published": published, "chart": chart and str(chart)})
+    voice.result({"video": str(video), **score_tree(found), "verdict": verdict.verdict, "reasons": list(verdict.reasons), "tracks": tracks, "published": published, "chart": chart and str(chart), "notes": notes})
     of_one = ", one of its faces" if len({track["identity"] for track in tracks}) > 1 else ""
     voice.plain(f"{video.name}{of_one}: {verdict.verdict}" + (f", offset {found.offset:+d} frames, confidence {found.confidence:.3f}, distance {found.distance:.3f}" if found.scorable else ""))
-    for reason in verdict.reasons:
-        voice.plain(f"  {reason}")
+    lips = [closures.told(score_tree(found)) or "no p, b or m is seen, so nothing is known of mouth closures"] if transcript else []
+    for line in (*verdict.reasons, *lips, *notes):
+        voice.plain(f"  {line}")
     tell_tracks(tracks, published, voice)
     voice.plain(f"curves: {chart}" if chart else "next: --chart FILE.svg draws the curves")
 

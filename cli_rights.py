@@ -20,6 +20,7 @@ Files = list[str] | None
 Portraits = Annotated[Files, typer.Option("--portrait", help="A portrait: a file, s3:// place or SHA-256. Repeat for more.")]
 Videos = Annotated[Files, typer.Option("--video", help="A video that shows and is spoken by the person.")]
 Voices = Annotated[Files, typer.Option("--voice", help="A recording of the person's voice.")]
+Faces = Annotated[Files, typer.Option("--face", help="The person's face in a video that others are seen in, too: VIDEO@SECONDS,X,Y, a point in it as shares of width and height. Once for each face track.")]
 
 consent_app = typer.Typer(help="Consent records: whose face and voice may be used, for what, until when.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -30,6 +31,7 @@ def add_record(
     portrait: Portraits = None,
     video: Videos = None,
     voice_files: Voices = None,
+    face: Faces = None,
     evidence: Annotated[str, typer.Option(help="The signed agreement: a file, of which the hash is kept. Needed but for public-domain and synthetic.")] = "",
     title: Annotated[Files, typer.Option(help="A title that it is limited to. Repeat for more.")] = None,
     locale: Annotated[Files, typer.Option(help="A locale that it is limited to; es covers es-ES and es-MX.")] = None,
@@ -51,19 +53,21 @@ def add_record(
     voice, known = Voice(as_json), known_settings()
     record = consents.Record(
         person, basis, number, tuple(title or ()), tuple(locale or ()), tuple(territory or ()), tuple(use or ()), moment(starts), moment(ends),
-        digest(evidence, known) if evidence else "", minor, guardian, note, _subjects(known, portrait, video, voice_files),
+        digest(evidence, known) if evidence else "", minor, guardian, note, _subjects(known, portrait, video, voice_files, face),
     )  # fmt: skip
     made = consents.add(known_database(), record, by or getpass.getuser())
     _show(made, voice)
     voice.plain(f"next: dubwright run MANIFEST; it finds the record by the files' hashes, or name it as consent: {made}")
 
 
-def bind(id: Id, portrait: Portraits = None, video: Videos = None, voice_files: Voices = None, by: By = "", as_json: Json = False) -> None:
-    """Bind further portraits, videos and voices to a record."""
+def bind(
+    id: Id, portrait: Portraits = None, video: Videos = None, voice_files: Voices = None, face: Faces = None, by: By = "", as_json: Json = False
+) -> None:
+    """Bind further portraits, videos, voices and faces of videos to a record."""
     from db import consents
 
     voice = Voice(as_json)
-    consents.bind(known_database(), id, _subjects(known_settings(), portrait, video, voice_files), by or getpass.getuser())
+    consents.bind(known_database(), id, _subjects(known_settings(), portrait, video, voice_files, face), by or getpass.getuser())
     _show(id, voice)
 
 
@@ -194,11 +198,11 @@ def enter_demo(file: Path) -> None:
     enter(known_database(), file, known_settings(), "dubwright demo")
 
 
-def _subjects(known: "Settings", portraits: Files, videos: Files, voices: Files) -> tuple[tuple[str, str, str], ...]:
-    from tasks.consent import digest
+def _subjects(known: "Settings", portraits: Files, videos: Files, voices: Files, faces: Files) -> tuple[tuple[str, str, str], ...]:
+    from tasks.consent import digest, face_of
 
     named = [(kind, place) for kind, places in (("portrait", portraits), ("video", videos), ("voice", voices)) for place in places or ()]
-    return tuple((kind, digest(place, known), place) for kind, place in named)
+    return (*((kind, digest(place, known), place) for kind, place in named), *(face_of(told, known) for told in faces or ()))
 
 
 def _show(id: str, voice: Voice, deliveries: bool = False) -> None:

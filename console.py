@@ -1,5 +1,6 @@
-"""How the command speaks: to a person on standard error with bars and tables, to a machine as one JSON object on standard output."""
+"""How the command speaks: answers on standard output, as tables or as one JSON object for a machine; bars and errors on standard error."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -20,20 +21,24 @@ MARKS = {"delivered": "[green]✔[/]", "flagged": "[yellow]⚑[/]", "rejected": 
 
 
 class Voice:
-    """One command's output. In JSON mode nothing but `result` reaches standard output, and progress is silent."""
+    """One command's output: answers on standard output, progress and errors on standard error. In JSON mode nothing but `result` is written."""
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self._console: Console | None = None
 
-    @property
+    @functools.cached_property
     def console(self) -> "Console":
-        """For people, on standard error."""
-        if self._console is None:
-            from rich.console import Console
+        """For answers to people."""
+        from rich.console import Console
 
-            self._console = Console(stderr=True, quiet=self.as_json, highlight=False, width=None if sys.stderr.isatty() else 160)
-        return self._console
+        return Console(quiet=self.as_json, highlight=False, width=None if sys.stdout.isatty() else 160)
+
+    @functools.cached_property
+    def aside(self) -> "Console":
+        """For what people see beside the answer: progress, what went wrong."""
+        from rich.console import Console
+
+        return Console(stderr=True, quiet=self.as_json, highlight=False, width=None if sys.stderr.isatty() else 160)
 
     def say(self, text: str = "") -> None:
         """A line for a person; rich's markup is understood."""
@@ -42,6 +47,10 @@ class Voice:
     def plain(self, text: str) -> None:
         """A line for a person, taken literally."""
         self.console.print(text, markup=False, soft_wrap=True)
+
+    def remark(self, text: str) -> None:
+        """A line beside the answer, taken literally."""
+        self.aside.print(text, markup=False, soft_wrap=True)
 
     def result(self, tree: dict[str, Any]) -> None:
         """The one JSON object, in JSON mode."""
@@ -66,11 +75,11 @@ class Voice:
         """Tell an error with its next step; returns the exit code."""
         tree = error.to_dict() | ({"faults": error.faults} if getattr(error, "faults", None) else {})
         self.result({"error": tree})
-        self.say(f"[red]error[/] [dim]{error.code}[/]")
-        self.plain(f"  {f'{error.job}: ' if error.job else ''}{error.message}")
+        self.aside.print(f"[red]error[/] [dim]{error.code}[/]")
+        self.remark(f"  {f'{error.job}: ' if error.job else ''}{error.message}")
         for fault in tree.get("faults", []):
-            self.plain(f"  - {fault['row']}, {fault['field'] or 'whole row'}: {fault['problem']}. Fix: {fault['fix']}")
-        self.plain(f"  next: {error.next_step}")
+            self.remark(f"  - {fault['row']}, {fault['field'] or 'whole row'}: {fault['problem']}. Fix: {fault['fix']}")
+        self.remark(f"  next: {error.next_step}")
         if error.code == "internal.error":
             return 1
         return EXIT_OUTAGE if error.code.startswith(OUTAGES) and not error.code.endswith((".missing", ".scheme", ".name")) else EXIT_FAULT
@@ -85,7 +94,7 @@ class Bars:
         self.voice = voice
         self.progress = Progress(
             SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28), MofNCompleteColumn(), TimeElapsedColumn(),
-            console=voice.console, refresh_per_second=4, transient=True, disable=voice.as_json,
+            console=voice.aside, refresh_per_second=4, transient=True, disable=voice.as_json,
         )  # fmt: skip
         self.batch = self.progress.add_task("batch", total=None, visible=False)
         self.stage = self.progress.add_task("starting", total=None)
@@ -108,15 +117,15 @@ class Bars:
         """Invalid jobs are told at once."""
         for job in made.of("invalid"):
             assert job.error is not None
-            self.voice.say(f"[red]✘[/] {job.name}  [dim]{job.error.code}[/]")
-            self.voice.plain(f"    {job.error.message}. {job.error.next_step}")
+            self.voice.aside.print(f"[red]✘[/] {job.name}  [dim]{job.error.code}[/]")
+            self.voice.remark(f"    {job.error.message}. {job.error.next_step}")
         about = f", about {clock(made.estimate)} of work" if made.of("made") else ""
-        self.voice.plain(f"{len(made.jobs)} jobs: {len(made.of('made'))} to make{about}, {len(made.of('exists'))} exist, {len(made.of('invalid'))} cannot be made")
+        self.voice.remark(f"{len(made.jobs)} jobs: {len(made.of('made'))} to make{about}, {len(made.of('exists'))} exist, {len(made.of('invalid'))} cannot be made")
 
     def step(self, step: "Step") -> None:
         """A stage went on, or a job ended."""
         if step.state:
-            self.voice.say(f"{MARKS.get(step.state, '·')} {step.job}  {step.state}")
+            self.voice.aside.print(f"{MARKS.get(step.state, '·')} {step.job}  {step.state}")
             self.progress.advance(self.batch, 0 if step.state == "queued" else 1)
             return
         self.progress.update(self.stage, description=f"{step.job}  {step.stage}", completed=step.done, total=step.total or None)

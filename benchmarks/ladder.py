@@ -41,7 +41,7 @@ def ladder(
     lines = list(sentences)
     folder = Path(tempfile.mkdtemp(prefix="dubwright-ladder-")) if home is None else home
     try:
-        return measured(_run(chosen, lines, takes, folder))
+        return measured(jobs_of(chosen, lines, takes, folder))
     finally:
         if home is None:
             shutil.rmtree(folder, ignore_errors=True)
@@ -53,8 +53,8 @@ def found_beside(grid: Path) -> list[Path]:
     return list({path.stem: path for folder in folders for path in sorted(folder.glob("*")) if path.suffix in (".png", ".jpg")}.values())
 
 
-def _run(portraits: list[Path], sentences: list[tuple[str, str]], takes: int, home: Path) -> list[dict[str, Any]]:
-    """Every job of the batch as a report shows it, after the command has run it."""
+def jobs_of(portraits: list[Path], sentences: list[tuple[str, str]], takes: int, home: Path) -> list[dict[str, Any]]:
+    """Every job of a batch as a report shows it, after the command has run it in a home folder: each portrait says each (locale, text)."""
     from infra.postgres import stop_embedded
 
     jobs = [

@@ -1,11 +1,14 @@
-"""Languages from text to mouth shapes: `python -m benchmarks.locales` prints a row a locale, `--docs` writes docs/languages.md.
+"""Languages from text to mouth shapes: `python -m benchmarks.locales` prints a row a locale, `--docs` writes docs/languages.md;
+`--gate` runs a job of each.
 
 What a voice says is held against the phone table: a symbol that the table does not know is told, here and in the notes of a job.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from tasks.speech.espeak import speak, voice_for
 from tasks.speech.visemes import VISEME_OF, VISEMES
 
 PAGE = Path(__file__).parent.parent / "docs" / "languages.md"
+GATED = Path(__file__).with_suffix(".json")  # what the last run of all locales' jobs came to
+SECONDS, TAKES = 6.0, 4  # of speech in a job, and how often it may be tried
 STRESS = "ˈˌ"
 INTRODUCTION = """
 # Languages: from sounds to mouth shapes
@@ -85,6 +90,14 @@ class Coverage:
         return tuple(symbol for symbol in self.ipa if not from_ipa(symbol)[0])
 
 
+GATE_HEADERS = ("locale", "state", "takes", "engine", "video", "offset", "confidence", "lips closed", "why not")
+GATE = """
+## Through the gate
+
+A job of each locale as `dubwright run` makes it, from text to delivery: the demo's portrait says a sentence (`benchmarks/locales.py`) as often as fills six seconds, in up to four takes.
+{delivered} of {locales} were delivered, {first} by their first take, by the shipped thresholds ([gate.md](gate.md)). `lips closed`: the part of p, b and m at which the lips come
+together ([scoring.md](scoring.md#mouth-closures)). `dubwright evaluate locales --gate` runs it; `python -m benchmarks.locales --gate --docs` writes this table.
+"""
 HEADERS = ("locale", "voice", "sounds", "mapped", "phones", "visemes", "unknown symbols")
 
 
@@ -112,7 +125,18 @@ def page(found: Iterable[Coverage]) -> str:
     """docs/languages.md."""
     ipa = [f"| {viseme} | `{phone}` | {symbols} |" for viseme, phone, symbols in table_of_ipa()]
     rows = ["| " + " | ".join(one.row()) + " |" for one in found]
-    return "\n".join([*INTRODUCTION.strip().split("\n"), "", "| viseme | phone | IPA |", "|---|---|---|", *ipa, "", *COVERED.strip().split("\n"), "", "| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS), *rows, ""])
+    through = gate_page(json.loads(GATED.read_text())) if GATED.exists() else []
+    return "\n".join([*INTRODUCTION.strip().split("\n"), "", "| viseme | phone | IPA |", "|---|---|---|", *ipa, "", *COVERED.strip().split("\n"), "", "| " + " | ".join(HEADERS) + " |", "|" + "---|" * len(HEADERS), *rows, "", *through])
+
+
+def gate_page(made: dict[str, Any]) -> list[str]:
+    """Lines of the page on the jobs that were run."""
+    figures = made["figures"]
+    text = GATE.format(delivered=figures["gate_delivered"], locales=figures["gate_locales"], first=figures["gate_first_take"])
+    left = [locale for locale in SENTENCES if locale not in {row[0] for row in made["rows"]}]
+    text += f"Not run: {', '.join(left)}.\n" if left else ""
+    cells = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in made["rows"]]
+    return [*text.strip().split("\n"), "", "| " + " | ".join(GATE_HEADERS) + " |", "|" + "---|" * len(GATE_HEADERS), *cells, ""]
 
 
 def run() -> dict[str, Any]:
@@ -127,36 +151,53 @@ def run() -> dict[str, Any]:
     return {"figures": figures, "coverage": [vars(one) for one in found], "tables": [{"title": "", "columns": list(HEADERS), "rows": rows}]}
 
 
-def gated(locales: Sequence[str] = tuple(SENTENCES)) -> dict[str, Any]:
-    """One portrait take of each locale's sentence, scored and gated by the shipped thresholds, without a ladder's further takes; what does
-    not pass says why. Consent, marks and delivery are not part of it.
+def gated(locales: Sequence[str] = tuple(SENTENCES), home: Path | None = None) -> dict[str, Any]:
+    """A job of each locale as the command runs it, from text to delivery: a portrait says the locale's sentence, as often as fills SECONDS, in up
+    to TAKES takes; what is not delivered says why. home: a folder to work in; one that is kept lets a run that was cut off go on.
     """
-    from benchmarks import pipeline
-    from tasks.gate import decide, load_thresholds
-    from tasks.gating.source import Source
-    from tasks.score import score_video
-    from tasks.scripts import from_text
-    from tasks.speech import synthesise
+    from benchmarks import ladder, pipeline
 
-    face, thresholds, rows = pipeline.portrait(), load_thresholds(), list[list[str]]()
+    lines = [(locale, _filling(locale)) for locale in locales]
     with pipeline.scratch() as folder:
-        for locale in locales:
-            track = synthesise(from_text(SENTENCES[locale]), locale)
-            film = pipeline.film(track, face, folder)
-            score = score_video(film, Source.still(face))
-            verdict = decide(score, thresholds)
-            rows.append([locale, verdict.verdict, f"{track.speech.seconds:.1f} s", f"{score.offset:+d}", f"{score.confidence:.3f}", "; ".join(verdict.reasons) if verdict.verdict != "pass" else ""])
-    figures = {"locales": len(rows), "pass": sum(row[1] == "pass" for row in rows), "told_why": sum(row[1] != "pass" and bool(row[5]) for row in rows)}
-    return {"figures": figures, "tables": [{"title": "", "columns": ["locale", "verdict", "video", "offset", "confidence", "why"], "rows": rows}]}
+        jobs = ladder.jobs_of([pipeline.PORTRAIT], lines, TAKES, home or folder)
+    rows = sorted((_told(job) for job in jobs), key=lambda row: locales.index(row[0]))
+    figures = {
+        "gate_locales": len(rows), "gate_delivered": sum(row[1] == "delivered" for row in rows), "gate_first_take": sum(row[1:3] == ["delivered", "1"] for row in rows),
+        "gate_told_why": sum(row[1] != "delivered" and bool(row[-1]) for row in rows),
+    }  # fmt: skip
+    return {"figures": figures, "tables": [{"title": "", "columns": list(GATE_HEADERS), "rows": rows}]}
+
+
+def _filling(locale: str) -> str:
+    """A locale's sentence, as often as fills SECONDS."""
+    once = speak(SENTENCES[locale], voice_for(locale)).phones[-1].end
+    return " ".join([SENTENCES[locale]] * ceil(SECONDS / once))
+
+
+def _told(job: dict[str, Any]) -> list[str]:
+    """A finished job's row: its best take, or why there is none."""
+    from tasks.ladder import of_row
+
+    if not job["takes"]:
+        return [job["locale"], job["state"], "0", *[""] * 5, (job["error"] or {}).get("message", "")]
+    best = max(job["takes"], key=of_row)
+    curve = best["curve"] or {}
+    closed, frames = (curve.get("extra") or {}).get("closed"), best["parameters"].get("frames") or 0
+    why = "" if job["state"] == "delivered" else "; ".join(best["reasons"])
+    sure = ["" if best[name] is None else f"{best[name]:{form}}" for name, form in (("offset", "+d"), ("confidence", ".2f"))]
+    return [job["locale"], job["state"], str(len(job["takes"])), best["engine"], f"{frames / 25:.1f} s", *sure, "" if closed is None else f"{closed:.0%}", why]
 
 
 def main() -> None:
-    """Print the table, with --docs write the page, with --gate [LOCALE ...] render and gate a take of each."""
+    """Print the table, with --docs write the page; with --gate [LOCALE ...] run a job of each, which --docs keeps for the page."""
     if "--gate" in sys.argv:
-        for row in (made := gated(sys.argv[sys.argv.index("--gate") + 1 :] or tuple(SENTENCES)))["tables"][0]["rows"]:
-            sys.stdout.write("  ".join(cell.ljust(8) for cell in row) + "\n")
+        asked = [word for word in sys.argv[1:] if not word.startswith("--")]
+        made = gated(asked or tuple(SENTENCES))
+        for row in [made["tables"][0]["columns"], *made["tables"][0]["rows"]]:
+            sys.stdout.write("  ".join(cell.ljust(10) for cell in row) + "\n")
         sys.stdout.write(f"{made['figures']}\n")
-        return
+        if "--docs" in sys.argv and not asked:
+            GATED.write_text(json.dumps({"figures": made["figures"], "rows": made["tables"][0]["rows"]}, ensure_ascii=False, indent=1) + "\n")
     found = [coverage(locale) for locale in SENTENCES]
     if "--docs" in sys.argv:
         PAGE.write_text(page(found))

@@ -1,13 +1,14 @@
 """Consent records: whose face and voice may be used for what; and which records a job and a delivery rest on.
 
-Whether a record covers a use is decided by one function of the database, `consents_for` (migration 0010), for plan, workers and the
+Whether a record covers a use is decided by one function of the database, `consents_for` (migration 0008), for plan, workers and the
 trigger on deliveries alike. A subject is a portrait, a video or a recording by its hash; a video that was made here stands for what it was
-made from (`consent_roots`).
+made from (`consent_roots`). A record may be of a face of a video instead (db/consent_faces.py): then each face that is redrawn needs one, and no
+other face of it does.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db import tables as t
+from db.consent_faces import faces_of
 from db.session import Database
 from infra.errors import ConsentError
 
@@ -56,7 +58,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Use:
-    """What a job wants: title and locale, what for and where as the manifest says, the record that it names, and its subjects by role."""
+    """What a job wants: title and locale, what for and where as the manifest says, the record that it names, and its subjects by role.
+
+    redrawn: by the number of each face track of its video that is redrawn, the hashes of the faces it was found to be; None as long as nobody knows.
+    """
 
     title: str
     locale: str
@@ -65,6 +70,7 @@ class Use:
     named: str = ""
     subjects: Mapping[str, str] = field(default_factory=dict)
     places: Mapping[str, str] = field(default_factory=dict)
+    redrawn: Mapping[int, Sequence[str]] | None = None
 
     @classmethod
     def of_job(cls, title: str, locale: str, spec: Mapping[str, Any]) -> "Use":
@@ -103,6 +109,7 @@ def _refused(error: IntegrityError) -> ConsentError:
         "ck_consents_basis": (f"the basis is none of {', '.join(t.BASES)}", "Give one of them as --basis."),
         "ck_consents_id": ("an id is c- and small letters, digits and dashes", "Give --id c-2026-0142, or none, which takes the next number."),
         "ck_consents_term": ("the record ends before it begins", "Correct --from and --until."),
+        "ck_consent_subjects_face": ("what it calls a face of a video is no such name, or has another hash", "Give --face VIDEO@SECONDS,X,Y."),
         "ck_consents_person": ("the record names nobody", "Give --person NAME."),
     }
     words, step = said.get(broken, (f"the record is refused ({broken or str(error.orig).splitlines()[0]})", "Correct the record."))
@@ -178,19 +185,45 @@ def _covering(session: Session, asks: Sequence[tuple[str, Use]]) -> list[list[st
 
 
 def _chosen(session: Session, use: Use, covering: dict[str, list[str]]) -> dict[str, str] | ConsentError:
-    for sha256, found in covering.items():
-        if not found:
-            return _missing(session, use, sha256)
+    for sha256 in [sha256 for sha256, found in covering.items() if not found]:
+        alone = [role for role, own in use.subjects.items() if own == sha256] == ["video"]  # its sound is nobody's recording besides
+        faces = _by_faces(session, use, sha256) if alone else _missing(session, use, sha256)
+        if isinstance(faces, ConsentError):
+            return faces
+        del covering[sha256]
+        covering |= faces
     if use.named and not any(use.named in found for found in covering.values()):
         return _named(session, use)
     return {sha256: use.named if use.named in found else found[0] for sha256, found in covering.items()}
 
 
-def _missing(session: Session, use: Use, sha256: str) -> ConsentError:
-    """Why no record covers a subject, and what to do."""
+def _by_faces(session: Session, use: Use, video: str) -> dict[str, list[str]] | ConsentError:
+    """The records of a video's faces that cover what is redrawn of it; as long as that is not known, those that cover anything."""
+    named = [face.sha256 for face in faces_of(session, video)]
+    covering = {sha256: found for sha256, found in zip(named, _covering(session, [(sha256, use) for sha256 in named]), strict=True) if found}
+    if not covering:
+        return _missing(session, use, video, named)
+    if use.redrawn is None:
+        return covering
+    chosen = {track: next((one for one in faces if one in covering), "") for track, faces in use.redrawn.items()}
+    without = [track for track, face in chosen.items() if not face]
+    if chosen and not without:
+        return {face: covering[face] for face in chosen.values()}
+    own = [face for track in without for face in use.redrawn[track]]
+    if own:
+        return _missing(session, use, own[0])
+    place = use.places.get(video) or video
+    whose = f"nor of face track {', '.join(map(str, without))} of it, which is redrawn" if without else "and which of its faces are redrawn is not told"
+    words = f"no consent record is of the whole video {place}, {whose}"
+    step = f"Bind the face to its person's record: `dubwright consent bind ID --face {place}@SECONDS,X,Y`; `dubwright score` of the video shows its face tracks."
+    return ConsentError(words, code="consent.face", job=f"{use.title}/{use.locale}", next_step=step)
+
+
+def _missing(session: Session, use: Use, sha256: str, faces: Sequence[str] = ()) -> ConsentError:
+    """Why no record covers a subject, or faces of it, and what to do."""
     place = use.places.get(sha256) or sha256
     role = next((role for role, own in use.subjects.items() if own == sha256), "portrait")
-    query = select(t.Consent).join(t.ConsentSubject, t.ConsentSubject.consent_id == t.Consent.id).where(t.ConsentSubject.sha256 == sha256)
+    query = select(t.Consent).join(t.ConsentSubject, t.ConsentSubject.consent_id == t.Consent.id).where(t.ConsentSubject.sha256.in_([sha256, *faces]))
     rows = session.execute(query.order_by(t.Consent.created_at.desc())).scalars().all()
     faults = [_fault(row, use) for row in rows]
     option = f"--{kind_of(role) or 'portrait'} {place}"
@@ -228,14 +261,18 @@ def _named(session: Session, use: Use) -> ConsentError:
     return ConsentError(f"{use.named} {words}", code=code, job=f"{use.title}/{use.locale}", next_step=f"`dubwright consent bind {use.named} --portrait FILE` binds an input; or leave `consent` out of the manifest.")
 
 
-def enter_delivery(session: Session, job: t.Job, sha256: str) -> None:
-    """Enter what a delivery rests on, in its own transaction, the records held against revocation until it ends. Raises ConsentError."""
+def enter_delivery(session: Session, job: t.Job, sha256: str, redrawn: Mapping[int, Sequence[str]] | None = None) -> None:
+    """Enter what a delivery rests on, in its own transaction, the records held against revocation until it ends. Raises ConsentError.
+
+    redrawn: as in Use; without it records of faces do not count.
+    """
     below = _below(session, sha256)
-    chosen = _settled(session, Use.of_job(job.title, job.locale, job.spec), below)
+    chosen = _settled(session, replace(Use.of_job(job.title, job.locale, job.spec), redrawn=redrawn or {}), below)
     hold(session, chosen.values())
     session.flush()
     for subject, consent_id in chosen.items():
-        session.add(t.DeliveryConsent(job_id=job.id, sha256=subject, consent_id=consent_id))
+        tracks = sorted(track for track, faces in (redrawn or {}).items() if subject in faces)
+        session.add(t.DeliveryConsent(job_id=job.id, sha256=subject, consent_id=consent_id, **({"tracks": tracks} if tracks else {})))
 
 
 def _settled(session: Session, use: Use, subjects: Mapping[str, str]) -> dict[str, str]:

@@ -4,13 +4,16 @@ An erasure walks lineage forward from what the person's records are bound to. Ro
 and so does the record itself, which is the proof that what was delivered was allowed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from db import tables as t
+from db.consent_faces import videos_of
 from db.consents import Use, resting_on
 from db.session import Database
 from infra.errors import ConsentError
@@ -60,22 +63,27 @@ def revoke(database: Database, consent_id: str, by: str, why: str) -> dict[str, 
             raise ConsentError(f"there is no consent record {consent_id[:60]!r}", code="consent.unknown", next_step="`dubwright consent list` lists them.")
         if row.revoked_at is None:
             row.revoked_at, row.revoked_by, row.revoked_why = session.execute(select(func.now())).scalar_one(), by, why
-        made = made_of(session, [consent_id])
-    return {"consent": consent_id, "cancelled": _cancel(database, made, by, f"{by} revoked {consent_id}"), "delivered": delivered(database, [consent_id])}
+        made, faces = made_of(session, [consent_id]), videos_of(session, [consent_id])
+    return {"consent": consent_id, "cancelled": _cancel(database, made, by, f"{by} revoked {consent_id}", faces), "delivered": delivered(database, [consent_id])}
 
 
 def made_of(session: Session, ids: Iterable[str]) -> set[str]:
-    """The hashes of what records are bound to, and of all that was made from it."""
+    """The hashes of what records are bound to, and of all that was made from it; whoever is a face of a video is to be seen in the whole of it."""
     bound = session.execute(select(t.ConsentSubject.sha256).where(t.ConsentSubject.consent_id.in_(list(ids)))).scalars().all()
-    return set(session.execute(text(FORWARD), {"first": list(bound)}).scalars())
+    return set(session.execute(text(FORWARD), {"first": [*bound, *videos_of(session, list(ids))]}).scalars())
 
 
-def _cancel(database: Database, made: set[str], by: str, why: str, *, every: bool = False) -> list[str]:
-    """Cancel open jobs with such an input that no record covers any more, or every one."""
+def _cancel(database: Database, made: set[str], by: str, why: str, faces: Mapping[str, list[str]] = MappingProxyType({}), *, every: bool = False) -> list[str]:
+    """Cancel open jobs with such an input that no record covers any more, or every one.
+
+    faces: hashes of faces by their video. Whether an open job redraws one of them is not known: those are cancelled that would lack its record.
+    """
     with database.begin() as session:
         touching = text("EXISTS (SELECT 1 FROM jsonb_each(CASE jsonb_typeof(jobs.spec->'inputs') WHEN 'object' THEN jobs.spec->'inputs' ELSE '{}' END) i WHERE i.value->>'sha256' = ANY(:made))")
         found = session.execute(select(t.Job.id, t.Job.title, t.Job.locale, t.Job.spec).where(t.Job.state.in_(OPEN), touching), {"made": sorted(made)}).all()
-    rests = [None] * len(found) if every else resting_on(database, [Use.of_job(title, locale, spec) for _, title, locale, spec in found])
+    uses = [Use.of_job(title, locale, spec) for _, title, locale, spec in found]
+    lacking = [{number: (face,) for number, face in enumerate(faces.get(use.subjects.get("video", ""), ()))} for use in uses]
+    rests = [None] * len(found) if every else resting_on(database, [replace(use, redrawn=some or None) for use, some in zip(uses, lacking, strict=True)])
     lost = [row[0] for row, rest in zip(found, rests, strict=True) if not isinstance(rest, dict)]
     names = []
     with database.begin() as session:

@@ -347,15 +347,17 @@ def latest_calibration(database: Database, scorer: str) -> dict[str, Any] | None
         return session.execute(query).scalar_one_or_none()
 
 
-def deliver(database: Database, held: Lease, take_id: int, sha256: str, url: str, files: dict[str, str]) -> None:
+def deliver(
+    database: Database, held: Lease, take_id: int, sha256: str, url: str, files: dict[str, str], redrawn: Mapping[int, Sequence[str]] | None = None,
+) -> None:  # fmt: skip
     """Record the job's one delivery, with the consent records that it rests on, and end the job.
 
-    Raises StaleToken; ConsentError where nobody allows it; the database refuses a second one, an unsigned or an untraceable one.
+    redrawn: the faces that each redrawn track of its video is, where that is known (db/consents.py). Raises StaleToken; ConsentError where nobody allows it; the database refuses a second one, an unsigned or an untraceable one.
     """
     with _holding(database, held) as (session, job):
         session.add(t.Delivery(job_id=job.id, take_id=take_id, sha256=sha256, url=url, files=files))
         session.flush()
-        consents.enter_delivery(session, job, sha256)
+        consents.enter_delivery(session, job, sha256, redrawn)
         _end(session, job, "delivered", None)
 
 

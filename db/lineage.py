@@ -75,6 +75,12 @@ def made_from(database: Database, sha256: str) -> list[dict[str, str]]:
         return list(found.values())
 
 
+def source_of(database: Database, sha256: str, role: str) -> str | None:
+    """What an artifact was made from in a role; None where there is no such thing."""
+    with database.begin() as session:
+        return session.execute(select(t.Edge.source).where(t.Edge.sha256 == sha256, t.Edge.role == role).limit(1)).scalar_one_or_none()
+
+
 def to_openlineage(tree: dict[str, Any]) -> dict[str, Any]:
     """The tree's last step as an OpenLineage run event: inputs, output, and facets for code, weights and parameters."""
     take = (tree["takes"] or [{}])[0]

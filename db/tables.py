@@ -27,7 +27,7 @@ VERDICTS = ("pass", "flag", "fail", "unscorable")
 DECISIONS = ("approve", "reject", "again")
 TRACED = "traced"  # kind of the event that names a job's trace (flows/observed.py)
 BASES = ("own-performance", "replica", "licence", "employee", "public-domain", "synthetic")
-SUBJECTS = ("portrait", "video", "voice")
+SUBJECTS = ("portrait", "video", "voice", "face")
 
 
 class Batch(Base):
@@ -308,10 +308,15 @@ class Consent(Base):
 
 
 class ConsentSubject(Base):
-    """A portrait, video or recording, by its hash, that a consent record is of. place: where it lay then."""
+    """A portrait, video or recording, by its hash, that a consent record is of; or a face of a video (db/consent_faces.py). place: where it lay then, or the face's name."""
 
     __tablename__ = "consent_subjects"
-    __table_args__ = (CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"), CheckConstraint(one_of("kind", SUBJECTS), name="kind"))
+    __table_args__ = (
+        CheckConstraint("sha256 ~ '^[0-9a-f]{64}$'", name="sha256"),
+        CheckConstraint(one_of("kind", SUBJECTS), name="kind"),
+        CheckConstraint("kind <> 'face' OR place ~ '^[0-9a-f]{64}@[0-9]+[.][0-9]{3},[01][.][0-9]{4},[01][.][0-9]{4}$' AND sha256 = encode(sha256(convert_to(place, 'UTF8')), 'hex')", name="face"),
+        Index("ix_consent_subjects_video", text("left(place, 64)"), postgresql_where=text("kind = 'face'")),
+    )
     consent_id: Mapped[str] = mapped_column(ForeignKey("consents.id"), primary_key=True)
     sha256: Mapped[str] = mapped_column(primary_key=True, index=True)
     kind: Mapped[str]
@@ -321,13 +326,17 @@ class ConsentSubject(Base):
 
 
 class DeliveryConsent(Base):
-    """The record that a delivery rests on, for each portrait, video and recording that it leads back to."""
+    """The record that a delivery rests on, for each portrait, video and recording that it leads back to, or for faces of a video.
+
+    tracks: the numbers, in the take's track file, of the face tracks that a face's record stands for.
+    """
 
     __tablename__ = "delivery_consents"
     __table_args__ = (ForeignKeyConstraint(["consent_id", "sha256"], ["consent_subjects.consent_id", "consent_subjects.sha256"]),)
     job_id: Mapped[int] = mapped_column(ForeignKey("deliveries.job_id"), primary_key=True)
     sha256: Mapped[str] = mapped_column(primary_key=True)
     consent_id: Mapped[str] = mapped_column(index=True)
+    tracks: Mapped[list[Any] | None]
 
 
 class Erasure(Base):

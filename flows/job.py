@@ -150,6 +150,7 @@ def _run(work: Work) -> str | Take:
     if "video" in work.inputs:
         _stage(work, "tracks", redub.track)
         _stage(work, "cast", redub.cast)
+        _stage(work, "consent", consent.faces)  # of whose lips they are
         making: list[tuple[str, Callable[..., None]]] = [("render", redub.render)]
     else:
         _stage(work, "faces", prepare.faces)

@@ -14,8 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from infra.errors import DiskFull, MediaError, SetupError
-from infra.guard.kinds import FORMATS
-from infra.media import ffmpeg
+from infra.media import as_input, ffmpeg
 
 RATE = 48_000
 NEAR = 0.2  # LU from the target within which nothing is tried again; half of what is promised
@@ -69,7 +68,7 @@ class Levelled:
 
 def run(graph: Graph, last: str, output: Sequence[str]) -> str:
     """Run ffmpeg over a graph with `last` behind it; what it says on standard error. Raises MediaError, DiskFull, SetupError."""
-    inputs = [part for path in graph.files for part in ("-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS), "-i", str(path.absolute()))]
+    inputs = [part for path in graph.files for part in as_input(path)]
     command = [
         ffmpeg(), "-hide_banner", "-nostdin", "-nostats", "-y", *inputs, "-filter_complex", graph.then(last).filters + "[out]", "-map", "[out]",
         "-map_metadata", "-1", "-flags", "+bitexact", "-fflags", "+bitexact", *output,

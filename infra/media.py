@@ -44,13 +44,8 @@ def open_media(path: Path) -> Any:
     """PyAV's container of a local file that the guard admits (infra/guard). Raises MediaError."""
     import av
 
-    admit(path)
-    settings = get_settings()
+    settings, form = get_settings(), _admitted(path)
     try:
-        with path.open("rb") as file:
-            form = kinds.format_of(lambda at, size: os.pread(file.fileno(), size, at))
-        if not form:
-            raise ValueError("it has changed since it was looked at")
         media = av.open(str(path.absolute()), format=form, options=kinds.options(form))
     except (av.FFmpegError, ValueError, OSError, RuntimeError) as error:
         raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
@@ -61,6 +56,25 @@ def open_media(path: Path) -> Any:
         if stream.codec_context is not None:
             stream.codec_context.options = {"max_pixels": str(settings.input_side**2)}
     return media
+
+
+def _admitted(path: Path) -> str:
+    """The demuxer for a file that the guard admits. Raises MediaError."""
+    admit(path)
+    try:
+        with path.open("rb") as file:
+            form = kinds.format_of(lambda at, size: os.pread(file.fileno(), size, at))
+    except OSError as error:
+        raise MediaError(f"{path.name} cannot be opened as sound or video ({error})") from error
+    if not form:
+        raise MediaError(f"{path.name} cannot be opened as sound or video (it has changed since it was looked at)")
+    return form
+
+
+def as_input(path: Path) -> list[str]:
+    """A local file as an input of ffmpeg's command line, which opens it as `open_media` does: by that one demuxer, with the same options. Raises MediaError."""
+    form = _admitted(path)
+    return [*(part for name, value in kinds.options(form).items() for part in (f"-{name}", value)), "-f", form, "-i", str(path.absolute())]
 
 
 def packets_of(media: Any, streams: list[Any]) -> Iterator[Any]:

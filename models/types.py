@@ -93,7 +93,8 @@ class SyncScore:
     distances: float32 [31], mean distance at offsets -15..+15. window_confidence: of each 5-frame window as played (offset 0);
     seconds: per second of video (its own offset, confidence as played). scorable: False when no face or no speech was found, and
     `reason` says which. The numbers are this project's scorer's own, not LSE-C or LSE-D. features: what else the gate weighs, by name
-    (models/quality/features.py).
+    (models/quality/features.py). closures: where the phones are known, each /p b m/ that is seen as (sound, seconds, least gap between
+    the lips in mouth widths), with their part that is closed in `extra` (models/quality/closures.py).
     """
 
     offset: int
@@ -107,3 +108,4 @@ class SyncScore:
     scorer: str = ""
     extra: dict[str, float] = field(default_factory=dict)
     features: dict[str, float] = field(default_factory=dict)
+    closures: tuple[tuple[str, float, float], ...] = ()

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from db import ledger
+from db.consents import unnumbered
 from infra.artifacts import Artifacts
 from infra.guard.door import admit
 from infra.settings import Settings, get_settings
 from infra.store import beside, fetch, sha256_of
 from tasks.stages import Work
 
-MEDIA = ("video", "audio", "bed")
+MEDIA = ("video", "audio", "bed")  # further recordings (audio2) too
 ROLES = ("portrait", "video", "face", "script", "audio", "transcript", "lexicon", "bed")
 CARD = "openai:"  # how a place begins that is a service's voice and no file
 
@@ -69,7 +70,7 @@ def warm(artifacts: Artifacts, inputs: dict[str, Any]) -> None:
     """Bring a job's inputs into the cache before it is leased, and have them looked at: `ingest` finds that done. Raises StoreError, MediaError."""
     for role, facts in inputs.items():
         path = artifacts.path(facts["sha256"])
-        if role in MEDIA:
+        if unnumbered(role) in MEDIA:
             admit(path, whole=get_settings().guard_whole)
 
 
@@ -81,7 +82,7 @@ def ingest(work: Work) -> None:
         named = work.folder / f"{role}{facts['suffix']}"
         if not named.exists():
             named.symlink_to(local.absolute())
-        if role in MEDIA and not work.spec.get("fault"):
+        if unnumbered(role) in MEDIA and not work.spec.get("fault"):
             admit(named, whole=work.settings.guard_whole)
         work.inputs[role] = named
         key = f"sha256/{facts['sha256'][:2]}/{facts['sha256']}"

@@ -21,6 +21,7 @@ def score(work: Work, take: Take) -> None:
     """Fill the take's score, from the encoded file, with its features against what it was made from. Raises MediaError."""
     from models import checkpoints
     from models.quality import coherence
+    from models.quality.closures import on_screen
     from tasks.dubbing.score import score_dubbed, source_of
     from tasks.gating.source import Source
     from tasks.score import score_video
@@ -33,13 +34,16 @@ def score(work: Work, take: Take) -> None:
         "second_opinion": coherence.version(),
         "faces": [work.made["tracks"].sha256, work.made["cast"].sha256] if dubbed else None,
         "source": work.spec["inputs"]["video" if dubbed else "portrait"]["sha256"],
+        "speech": work.made["speech"].sha256,
     }
+    assert work.speech is not None
+    phones = on_screen(work.speech.speech.phones, work.speech.speech.cues)
 
     def scored(path: Path) -> None:
         if dubbed:
-            save_score(path, score_dubbed(video.path, *_redrawn(work), source_of(work.inputs["video"], *_redrawn(work))))
+            save_score(path, score_dubbed(video.path, *_redrawn(work), source_of(work.inputs["video"], *_redrawn(work)), phones))
         else:
-            save_score(path, score_video(video.path, Source.still(work.portrait) if work.portrait else None))
+            save_score(path, score_video(video.path, Source.still(work.portrait) if work.portrait else None, phones))
 
     take.made["score"] = keep(work, "score", "score.json", asks, ((video.sha256, "render"),), scored)
     take.score = load_score(take.made["score"].path)

@@ -25,12 +25,14 @@ from tasks import licences
 from tasks.deliverables import asked as deliverables
 from tasks.engines import LIPS
 from tasks.ingest import Input
-from tasks.look import CHARACTERS_A_SECOND, SCRIPTS, Inputs, pictured, places_of, reading_for, voices_of
+from tasks.look import CHARACTERS_A_SECOND, SCRIPTS, Inputs, Looked, pictured, places_of, reading_for, voices_of
 from tasks.manifest import JobRow, Manifest
 from tasks.rows import Ducking, Face, Loudness
 from tasks.scripts import Reading, from_text
+from tasks.speech import letters
 from tasks.speech.assigned import check_faces, voices_for
 from tasks.speech.lexicon import check, read_lexicon
+from tasks.speech.recorded import too_long
 from tasks.speech.voices import Room, espeak_of, inputs_of, named, open_voice
 
 SHIPPED_RATE = 1.3  # seconds of work for a second of video, two cores; used until this ledger has its own
@@ -150,6 +152,7 @@ def _planned(row: JobRow, output: str, found: Inputs) -> Planned:
             seconds = problem.seconds if role == "video" or (role in ("script", "audio") and not row.video) else seconds
             error = error or (_voiced(row, problem.cues, role) if role in SCRIPTS else _sayable(row, inputs[role]) if role == "lexicon" else None)
     error = _speakable(row, inputs, found.settings) or error
+    error = error or _readable(row, inputs, found) or _alignable(row, found)
     hashes = {role: inputs[role].sha256 if role in inputs else f"missing {place}" for role, place in places.items()}
     words = row.transcript if "transcript" not in places else ""
     asks = [output, row.title, row.locale, engine_of(row), row.preset, row.gate, row.seed, row.voice, row.text, words, hashes]
@@ -188,6 +191,35 @@ def _speakable(row: JobRow, inputs: dict[str, Input], settings: Settings) -> Dub
                 open_voice(voice, row.locale, room)
     except DubwrightError as error:
         return InputError(error.message, code=error.code, next_step=error.next_step)
+    return None
+
+
+def _readable(row: JobRow, inputs: dict[str, Input], found: Inputs) -> DubwrightError | None:
+    """What is wrong where a voice of the job does not know letters of what it is to say."""
+    script = found.looked.get(("script", row.script, reading_for(row, "script")))
+    cues = from_text(row.text, reading_for(row, "script") or Reading()) if row.text else script.cues if isinstance(script, Looked) else ()
+    lexicon = read_lexicon(inputs["lexicon"].path, row.locale) if "lexicon" in inputs else None
+    try:
+        said: dict[str, list[str]] = {}
+        for cue, voice in zip(cues, voices_for(cues, row.voice, row.voices), strict=True):
+            said.setdefault(voice, []).append(cue.text)
+        for voice, texts in said.items():
+            if named(voice).backend == "espeak":
+                letters.check(texts, espeak_of(row.locale, voice), lexicon)
+    except DubwrightError as error:
+        return InputError(error.message, code=error.code, next_step=error.next_step)
+    return None
+
+
+def _alignable(row: JobRow, found: Inputs) -> DubwrightError | None:
+    """What is wrong where a recording is too long for a transcript without times."""
+    recording = found.looked.get(("audio", row.audio, None))
+    words = found.looked.get(("transcript", row.transcript, reading_for(row, "transcript")))
+    try:
+        if row.transcript and isinstance(recording, Looked):
+            too_long(recording.seconds, words.cues if isinstance(words, Looked) else ())
+    except InputError as error:
+        return error
     return None
 
 

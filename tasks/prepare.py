@@ -75,10 +75,9 @@ def spoken(work: Work) -> SpeechTrack:
     lexicon = read_lexicon(work.inputs["lexicon"], locale) if "lexicon" in work.inputs else Lexicon()
     lexicon = lexicon.beside(work.wish.get("lexicon", {}))
     if "audio" in work.inputs:
-        words = spec["transcript"]
-        if "transcript" in work.inputs:
-            words = " ".join(cue.text for cue in open_cues(work.inputs["transcript"], reading_of(spec)).cues)
-        return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon)
+        said = open_cues(work.inputs["transcript"], reading_of(spec)).cues if "transcript" in work.inputs else ()
+        words = " ".join(cue.text for cue in said) or spec["transcript"]
+        return from_recording(work.inputs["audio"], words, locale, spec["voice"], lexicon, said)
     script = open_cues(work.inputs["script"], reading_of(spec)) if "script" in work.inputs else Script(from_text(spec["text"], reading_of(spec)))
     cues = reworded(script.cues, work.wish.get("cues", {}), work.wish.get("times", {})) if "script" in work.inputs else script.cues
     room = Room({facts["place"]: work.inputs[role] for role, facts in spec["inputs"].items()}, work.settings, job=True)

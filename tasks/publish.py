@@ -30,7 +30,8 @@ def deliver(work: Work, take: Take) -> None:
     be used commercially, MarkingError where the file's marks do not hold. A revocation waits until what is being delivered has been recorded.
     """
     assert work.speech is not None
-    consent.check(work)
+    use = consent.use_of(work, take)
+    consent.check(work, use)
     licences.check_take(work, take, weights_of(work, take))
     film, voices = film_of(work, take)
     video = signed(work, take, film, sources=voices)
@@ -38,12 +39,12 @@ def deliver(work: Work, take: Take) -> None:
         video.path, payload=watermark_of(work, take), artifact=take.made["render"].sha256, signer=open_signer(work.settings), job=work.name
     )
     more = extras(work, take, film, video)
-    with consent.held(work) as records:
+    with consent.held(work, use) as records:
         made = put(
             marked, work.speech.speech.cues, title=work.lease.title, locale=work.lease.locale, output=work.spec["output"],
             facts={**facts(work, take), "consent": records}, settings=work.settings, captions=work.spec.get("captions", ()), more=more,
         )  # fmt: skip
-        ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made))
+        ledger.deliver(work.database, work.lease, take.take_id, made.sha256, made.url, _files(made), use.redrawn)
 
 
 def _files(made: Delivered) -> dict[str, str]:

@@ -179,6 +179,7 @@ def take_view(take: dict[str, Any], media: Media) -> dict[str, Any]:
         "distance": take.get("distance"),
         "offset": offset,
         "offset_words": offset_words(offset),
+        "closures": closures_words(curve),
         "duration": duration,
         "spent": spent,
         "rate": spent / duration if duration else None,
@@ -221,6 +222,14 @@ def offset_words(offset: int | None) -> str:
         return "lips and sound together"
     first, second = ("sound", "lips") if offset > 0 else ("lips", "sound")
     return f"{first} {abs(offset)} frame{'s' if abs(offset) > 1 else ''} ({abs(offset) * 40} ms) before the {second}"
+
+
+def closures_words(curve: dict[str, Any]) -> str:
+    """How often the lips close for p, b and m, by a stored score, in words; "" where that is not known."""
+    closed, seen, chance = (curve.get("extra") or {}).get("closed"), len(curve.get("closures") or []), (curve.get("extra") or {}).get("closed_elsewhere")
+    if closed is None or not seen:
+        return ""
+    return f"{round(closed * seen)} of {seen}" + ("" if chance is None else f"; at other moments of the speech {chance:.0%}")
 
 
 def totals(jobs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -22,10 +22,11 @@ from infra.video import pictures
 from models.corpus import MARGIN, MOUTH_SIZE
 from models.faces.crop import Square, cut, mouth_square
 from models.faces.mesh import FaceMesh
+from models.quality.closures import with_closures
 from models.quality.watch import Watcher
 from models.syncnet.network import FRAMES
 from models.syncnet.scorer import CHUNK, SHORTEST, SyncScorer, unscorable
-from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, SyncScore
+from models.types import FRAME_RATE, ROW_RATE, SAMPLE_RATE, Phone, SyncScore
 from tasks.dubbing.tracks import Face, TrackFile
 from tasks.dubbing.tracks import follow as follow_faces
 from tasks.gating.source import Source, with_features
@@ -41,12 +42,12 @@ Item = TypeVar("Item")
 Place = tuple[float, float, float]  # a mouth square's centre x, y and side
 
 
-def score_video(path: Path, source: Source | None = None) -> SyncScore:
-    """Sync score of a video file at any frame rate, with its features, also against a source. Raises MediaError when it cannot be
-    read; what cannot be scored says so.
+def score_video(path: Path, source: Source | None = None, phones: Sequence[Phone] = ()) -> SyncScore:
+    """Sync score of a video file at any frame rate, with its features, also against a source, and where its phones are known with its
+    mouth closures. Raises MediaError when it cannot be read; what cannot be scored says so.
     """
     wave = heard_in(path)
-    return wave if isinstance(wave, SyncScore) else score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave, source)
+    return wave if isinstance(wave, SyncScore) else score_frames(iter_frames(path, Fraction(FRAME_RATE)), wave, source, phones)
 
 
 def heard_in(path: Path) -> Wave | SyncScore:
@@ -75,11 +76,11 @@ def sound_delay(path: Path) -> float:
     return first[0] - first[1]
 
 
-def score_frames(frames: Iterable[np.ndarray], wave: Wave, source: Source | None = None) -> SyncScore:
+def score_frames(frames: Iterable[np.ndarray], wave: Wave, source: Source | None = None, phones: Sequence[Phone] = ()) -> SyncScore:
     """Sync score of frames uint8 RGB [H, W, 3] at 25 a second and a wave float32 [samples] at 16 kHz that starts with them."""
     watcher = Watcher()
     with FaceMesh(video=True) as mesh:
-        return score_seen(lambda present: follow(watched(frames, lambda frame: landmarks_in(frame, mesh), watcher), present), wave, watcher, source)
+        return score_seen(lambda present: follow(watched(frames, lambda frame: landmarks_in(frame, mesh), watcher), present), wave, watcher, source, phones)
 
 
 def watched(frames: Iterable[np.ndarray], look: Callable[[np.ndarray], np.ndarray | None], watcher: Watcher) -> Iterator[tuple[np.ndarray, Place | None]]:
@@ -90,9 +91,11 @@ def watched(frames: Iterable[np.ndarray], look: Callable[[np.ndarray], np.ndarra
         yield frame, None if marks is None else place_of(marks)
 
 
-def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave, watcher: Watcher, source: Source | None = None) -> SyncScore:
+def score_seen(
+    mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave, watcher: Watcher, source: Source | None = None, phones: Sequence[Phone] = ()
+) -> SyncScore:
     """Sync score of a wave and of the grey mouths that `mouths` gives, filling the list that says which frames show one; with the features
-    of what the watcher saw meanwhile.
+    of what the watcher saw meanwhile, and whether its lips close for the phones that ask for it.
 
     Nothing is looked at where nothing is heard.
     """
@@ -109,7 +112,8 @@ def score_seen(mouths: Callable[[list[bool]], Iterable[np.ndarray]], wave: Wave,
     if len(seen) < SHORTEST:
         return unscorable("shorter than a second", scorer.version)
     spoken = spoken_frames(voice, len(seen))
-    return with_features(scorer.score_embeddings(video, wave, present=seen, spoken=spoken), watcher, wave, spoken, source)
+    score = with_features(scorer.score_embeddings(video, wave, present=seen, spoken=spoken), watcher, wave, spoken, source)
+    return with_closures(score, watcher.rows, phones)
 
 
 def voice_in(wave: Wave) -> np.ndarray | str:

@@ -79,6 +79,7 @@ def score_from(tree: dict[str, Any]) -> SyncScore:
         tree["offset"], _number(tree["distance"]), _number(tree["confidence"]), np.array([_number(v) for v in tree["distances"]], np.float32),
         np.array([_number(v) for v in tree["window_confidence"]], np.float32), seconds, tree["scorable"], tree["reason"], tree["scorer"],
         {name: _number(value) for name, value in tree["extra"].items()}, {name: _number(value) for name, value in tree["features"].items()},
+        tuple((sound, at, gap) for sound, at, gap in tree.get("closures", ())),
     )  # fmt: skip
 
 
@@ -96,6 +97,7 @@ def score_tree(score: SyncScore) -> dict[str, Any]:
         "scorer": score.scorer,
         "extra": {name: _plain(value) for name, value in score.extra.items()},
         "features": {name: _plain(value) for name, value in score.features.items()},
+        "closures": [[sound, round(at, 3), _plain(gap)] for sound, at, gap in score.closures],
     }
 
 

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from db import ledger, queries, session, versions
+from db import consents, erasure, ledger, queries, session, versions
+from db.consent_faces import FacePoint
 from db.session import Database, open_database
 from infra.errors import LedgerError
 from infra.settings import Settings
-from ledger_cases import database, give, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
+from ledger_cases import database, give, leased, row, server, specs, take, url, verdict  # noqa: F401 (some are fixtures)
 
 JOBS = 40
 NEXT = '''
@@ -109,6 +111,51 @@ def test_an_older_schema_is_brought_up_to_date_on_data(database: Database, url: 
     assert (found.found, found.behind, found.ahead) == ("0003", len(found.known) - 3, False)
     again = open_database(Settings(database_url=url))  # type: ignore[arg-type, call-arg]
     assert again.standing().newest and len(queries.report(again, 1)["jobs"]) == 2
+
+
+def test_rights_go_down_and_up_on_data(database: Database) -> None:  # noqa: F811
+    """What was delivered, the records it rests on and what was erased outlive a way down, of licences alone and of both; then both refuse again."""
+    held = leased(database)
+    number = ledger.record_take(database, held, take(), verdict())
+    ledger.record_artifacts(database, held, [row("9")])
+    give(database, held, number)
+    face = FacePoint("8" * 64, 1.0, 0.5, 0.25)
+    consents.add(database, consents.Record("Bo", "synthetic", id="c-bo", subjects=(("voice", "9" * 64, "bo.wav"), ("face", face.sha256, face.name))), "tests")
+    erasure.erase(database, "Bo", "tests", lambda key, sha256: None)
+    told = "SELECT to_jsonb(c)::text FROM consents c UNION ALL SELECT to_jsonb(s)::text FROM consent_subjects s UNION ALL SELECT to_jsonb(d)::text FROM delivery_consents d UNION ALL SELECT to_jsonb(e)::text FROM erasures e UNION ALL SELECT to_jsonb(v)::text FROM deliveries v UNION ALL SELECT to_jsonb(a)::text FROM artifacts a ORDER BY 1"  # fmt: skip
+
+    def rows() -> list[str]:
+        with database.begin() as opened:
+            return list(opened.execute(text(told)).scalars())
+
+    before, research = rows(), "UPDATE weights SET licence_class = 'research'"
+    again = "UPDATE deliveries SET files = files"
+    database.migrate("0008")
+    change(database, research)
+    change(database, again)  # nobody asks for licences there
+    database.migrate()
+    with pytest.raises(DBAPIError, match="is commercial"):
+        change(database, again)
+    database.migrate("0007")
+    with database.begin() as opened:
+        assert opened.execute(text("SELECT to_regclass('consents')")).scalar_one() is None
+        assert opened.execute(text("SELECT count(*) FROM deliveries")).scalar_one() == 1
+    database.migrate()
+    assert rows() == before and sum("c-bo" in line for line in before) == 4
+    with pytest.raises(DBAPIError, match="is commercial"):
+        change(database, again)
+    change(database, "UPDATE weights SET licence_class = 'open'")
+    change(database, again)
+    erasure.revoke(database, "c-test", "tests", "")
+    with pytest.raises(DBAPIError, match="no valid consent"):
+        change(database, again)
+    with pytest.raises(DBAPIError, match="never changed"):
+        change(database, "DELETE FROM delivery_consents")
+    change(database, "INSERT INTO erasures (actor, consents, artifacts) VALUES ('tests', '[]', 0)")  # its numbers go on
+    database.migrate("base")
+    database.migrate()
+    with database.begin() as opened:
+        assert opened.execute(text("SELECT (SELECT count(*) FROM consents), (SELECT count(*) FROM delivery_consents)")).one() == (2, 0)
 
 
 def test_a_migration_waits_for_a_table_in_turns_and_lets_others_through(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

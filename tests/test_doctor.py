@@ -121,7 +121,7 @@ def test_everything_at_once_is_listed_and_mended_after_a_yes(home: Path) -> None
     try:
         assert not answers(home)
         refused = run("doctor", "--fix", home=home)  # nobody says yes
-        assert refused.returncode == 4 and "nothing was changed" in refused.stderr and f"names process {idle.pid}" in refused.stderr and not answers(home)
+        assert refused.returncode == 4 and "nothing was changed" in refused.stdout and f"names process {idle.pid}" in refused.stdout and not answers(home)
         done = run("doctor", "--fix", "--yes", "--json", home=home)
         told = json.loads(done.stdout)
         assert done.returncode == 0 and told["ok"], (told["findings"], done.stderr)

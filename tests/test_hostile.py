@@ -20,7 +20,7 @@ def test_a_sample_of_the_corpus_and_of_mutants(settings: Settings, monkeypatch: 
         monkeypatch.setenv(name, value)
     taker = Taker(settings.model_copy(update={"s3_endpoint_url": NO_BUCKET["DUBWRIGHT_S3_ENDPOINT_URL"]}))
     found = taken(taker.take, settings.home, 11, 1, 11)
-    assert found["wrong"] == [] and found["figures"]["cases"] > 40 and found["figures"]["mutants"] == 33
+    assert found["wrong"] == [] and found["figures"]["cases"] > 40 and found["figures"]["mutants"] == 55
     assert [found["figures"][name] for name in ("crashes", "hangs", "outbound_requests", "reads_outside", "executions")] == [0] * 5
     assert found["figures"]["accepted"] > 5 and len(found["refused"]) > 10
 

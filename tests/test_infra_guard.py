@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.hostile import voices
 from infra.errors import InputError, MediaError
-from infra.guard import door, kinds
+from infra.guard import door, kinds, network
 from infra.media import open_media, read_audio, write_wav
 from infra.settings import get_settings
 from video_cases import film, run
@@ -170,18 +171,20 @@ def test_a_picture_is_decoded_outside_and_its_codecs_work_shut_in(tmp_path: Path
 
 
 def test_nothing_else_opens_media() -> None:
-    """Only infra/media.py and the guard open containers to read, and only the guard opens pictures."""
+    """Only infra/media.py and the guard open containers to read or have ffmpeg open them, and only the guard opens pictures."""
     found = []
     for room in ("infra", "db", "models", "tasks", "flows", "api", "review"):
         for path in (ROOT / room).rglob("*.py"):
             name = path.relative_to(ROOT).as_posix()
             for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and node.value == "-i":
+                    found.append((name, "-i"))
                 if isinstance(node, ast.Call):
                     call = ast.unparse(node.func)
                     writes = call == "av.open" and len(node.args) > 1 and ast.unparse(node.args[1]) == "'w'"
                     if call in ("av.open", "Image.open", "cv2.imread", "cv2.VideoCapture", "soundfile.read", "librosa.load", "torchaudio.load") and not writes:
                         found.append((name, call))
-    assert sorted(set(found)) == [("infra/guard/checks.py", "av.open"), ("infra/guard/stills.py", "Image.open"), ("infra/media.py", "av.open")]
+    assert sorted(set(found)) == [("infra/guard/checks.py", "av.open"), ("infra/guard/stills.py", "Image.open"), ("infra/media.py", "-i"), ("infra/media.py", "av.open")]
 
 
 def test_a_file_that_changed_its_kind_after_it_was_looked_at_is_not_opened_as_before(tmp_path: Path) -> None:
@@ -202,3 +205,27 @@ def test_a_file_of_data_alone_is_no_crash(tmp_path: Path) -> None:
     with pytest.raises(MediaError) as told:
         read_audio(tmp_path / "b.m4a")
     assert told.value.code == "media.no_audio"
+
+
+def test_a_strangers_network_runs_shut_in(tmp_path: Path) -> None:
+    """It reads no other file, takes no more memory, time and room for its answer than it is given, and takes nobody with it."""
+    feed = {"input": np.array([[1, 2]], np.int64), "input_lengths": np.array([2], np.int64), "scales": np.ones(3, np.float32)}
+
+    def told(model: bytes, feeds: int = 1, most: int = 10_000, memory: int = 512) -> list[np.ndarray] | str:
+        (tmp_path / "a.onnx").write_bytes(model)
+        try:
+            return network.run(tmp_path / "a.onnx", [feed] * feeds, 1, most, memory, seconds=2)
+        except network.NetworkFault as fault:
+            return str(fault)
+
+    good, _ = voices.whole()
+    first, second = told(good, feeds=2, most=20_000)
+    assert len(first) == len(second) > 8000 and first.dtype == np.float32 and np.array_equal(told(good)[0], first)  # type: ignore[arg-type]
+    assert "no end of sound" in told(good, most=8000)
+    (tmp_path / "beside.bin").write_bytes(np.ones(16, "<f4").tobytes())
+    for place in ("beside.bin", str(tmp_path / "beside.bin"), "/proc/self/environ"):  # a file that it may name by onnxruntime's own rules too
+        assert isinstance(told(voices.outside(place)), str)
+    assert "ConstantOfShape" in told(voices.large(20_000)) and "takes more than 2 s" in told(voices.large(2_000))
+    assert isinstance(told(b""), str) and isinstance(told(b"\x08\x08" * 500), str)
+    with pytest.raises(network.NetworkFault, match="ends its process"):
+        network._answer(b"W" + network.SIZE.pack(2**63), 1, -11, 1)

@@ -204,7 +204,7 @@ def test_status_fits_a_terminal_and_a_pipe_gets_every_job(database: Database, ur
     assert [line.split()[1] for line in table[1:5]] == ["failed", "failed", "running", "queued"] and "/es-ES" in table[1] and "tried again in 10 min" in table[4]
     text = "\n".join(lines)
     assert "2 failed by media.unreadable" in text and "next: Export it again." in text and "--all shows them" in text and "37 queued" in text
-    piped = subprocess.run(command("status", str(batch)), env=known, capture_output=True, text=True, check=True, timeout=120).stderr
+    piped = subprocess.run(command("status", str(batch)), env=known, capture_output=True, text=True, check=True, timeout=120).stdout
     assert all(job.title in piped for job in jobs)
 
 

@@ -4,6 +4,7 @@ import ast
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from db import consents, erasure, ledger, queries
+from db.consent_faces import KIND, FacePoint
 from db.consents import Record, Use
 from db.ledger import ArtifactRow, JobSpec, Lease
 from db.session import Database
@@ -31,6 +33,7 @@ from tasks.gate import Verdict, load_thresholds
 from tasks.ladder import Rung
 from tasks.speech import SpeechTrack
 from tasks.stages import Made, Take, Work
+from track_cases import standing
 
 A, B = "a" * 64, "b" * 64
 DAY = timedelta(days=1)
@@ -230,6 +233,91 @@ def test_these_are_all_the_ways_out() -> None:
             if isinstance(node, ast.Attribute) and ast.unparse(node) in ("ledger.deliver", "publish.deliver"):
                 found["ledger" if ast.unparse(node) == "ledger.deliver" else "stage"].add(name)
     assert found == {"deliveries": {"db/ledger.py"}, "ledger": {"tasks/publish.py"}, "files": {"tasks/publish.py"}, "stage": {"flows/job.py"}}
+
+
+# faces of a video
+
+V = "d" * 64
+LEFT, RIGHT = (FacePoint(V, 1.0, x, 0.5) for x in (0.25, 0.75))
+
+
+def dub(database: Database, title: str, redrawn: list[int] | None) -> tuple[Lease, int]:  # noqa: F811
+    """A job of the video d whose take, c, redrew these tracks, signed as 1."""
+    inputs = {"video": {"sha256": V, "size": 1, "suffix": ".mp4", "place": "film.mp4"}}
+    batch = ledger.submit(database, f"dubs of {title}", "b", "out", [JobSpec(f"dub {title}", title, "es-ES", "lipmemory", "compact", {"inputs": inputs, "consent": ""})]).batch_id
+    held = ledger.lease(database, batch, "w", 60)
+    assert held is not None
+    ledger.record_artifacts(database, held, [row("d"), row("b")])
+    made = take(sources=(("d", "video"), ("b", "speech")))
+    number = ledger.record_take(database, held, replace(made, parameters=made.parameters | ({} if redrawn is None else {"redrawn": redrawn})), verdict())
+    ledger.record_artifacts(database, held, [row("1", ("c", "render"))])
+    return held, number
+
+
+def face_record(database: Database, name: str, face: FacePoint) -> str:  # noqa: F811
+    return consents.add(database, Record(name, "synthetic", id=f"c-{name.lower()}", subjects=((KIND, face.sha256, face.name),)), "me")
+
+
+def test_a_face_s_record_covers_that_face_and_no_other(database: Database) -> None:  # noqa: F811
+    face_record(database, "Ann", LEFT)
+
+    def rests(redrawn: dict[int, tuple[str, ...]] | None, **roles: str) -> dict[str, str] | str:
+        (found,) = consents.resting_on(database, [Use("film", "es-ES", subjects={"video": V, **roles}, places={V: "film.mp4"}, redrawn=redrawn)])
+        assert isinstance(found, dict) or found.next_step
+        return found.code if isinstance(found, ConsentError) else found
+
+    ann = {LEFT.sha256: "c-ann"}
+    assert rests(None) == ann and rests({3: (LEFT.sha256,), 5: (RIGHT.sha256, LEFT.sha256)}) == ann  # nobody knows yet; both tracks are Ann's
+    assert rests({0: (LEFT.sha256,), 1: ()}) == "consent.face" and rests({0: (RIGHT.sha256,)}) == "consent.missing" and rests({}) == "consent.face"
+    assert rests(None, audio=V) == "consent.missing"  # it is no record of what is heard in it
+    with database.begin() as session:
+        session.execute(text("INSERT INTO artifacts (sha256, kind, size, key) VALUES (:a, 'x', 1, 'a'), (:v, 'x', 1, 'v')"), {"a": A, "v": V})
+        session.execute(text("INSERT INTO edges (sha256, source, role) VALUES (:a, :v, 'video')"), {"a": A, "v": V})
+    (found,) = consents.resting_on(database, [Use("film", "es-ES", subjects={"video": A})])
+    assert isinstance(found, ConsentError)  # what was made of it shows all of it
+    consents.add(database, Record("all", "synthetic", id="c-all", subjects=(("video", V, ""),)), "me")
+    assert rests({0: (), 1: ()}) == {V: "c-all"}
+    for name in (LEFT.name.replace("1.000", "1.00"), RIGHT.name):  # another spelling, another face than its hash says
+        with pytest.raises(ConsentError):
+            consents.add(database, Record("Cy", "synthetic", subjects=((KIND, LEFT.sha256, name),)), "me")
+
+
+def test_a_delivery_rests_on_every_face_that_was_redrawn_or_is_refused(database: Database) -> None:  # noqa: F811
+    face_record(database, "Ann", LEFT)
+    both = {0: (LEFT.sha256,), 1: (RIGHT.sha256,)}
+    for number, (redrawn, faces) in enumerate((([0, 1], {0: both[0], 1: ()}), ([0, 1], None), (None, {0: both[0]}), ([0, 1], {0: both[0]}), ([], both))):
+        held, made = dub(database, f"refused {number}", redrawn)
+        with pytest.raises((ConsentError, DBAPIError), match="consent"):
+            ledger.deliver(database, held, made, "1" * 64, "s3://out/a.mp4", {}, faces)
+        assert state(database, held.batch_id)["delivery"] is None
+        ledger.finish(database, held, "failed")
+    face_record(database, "Bo", RIGHT)
+    held, made = dub(database, "both", [0, 1])
+    ledger.deliver(database, held, made, "1" * 64, "s3://out/a.mp4", {}, both)
+    with database.begin() as session:
+        assert session.execute(text("SELECT consent_id, tracks FROM delivery_consents ORDER BY 1")).all() == [("c-ann", [0]), ("c-bo", [1])]
+    database.migrate("0009")
+    database.migrate()
+    with database.begin() as session:
+        assert session.execute(text("SELECT consent_id, tracks FROM delivery_consents ORDER BY 1")).all() == [("c-ann", [0]), ("c-bo", [1])]
+    dub(database, "under way", [7])  # whom it redraws is not known
+    told = erasure.revoke(database, "c-ann", "ana", "")
+    assert told["cancelled"] == ["under way/es-ES"] and [one["url"] for one in told["delivered"]] == ["s3://out/a.mp4"]
+    with pytest.raises(DBAPIError, match="no valid consent"), database.begin() as session:
+        session.execute(text("UPDATE deliveries SET files = files"))
+    assert erasure.erase(database, "Bo", "me", lambda key, sha: None, dry_run=True)["artifacts"] == 3  # the film, and what was made of it
+
+
+def test_a_point_means_the_face_that_is_there_in_that_picture(tmp_path: Path) -> None:
+    with standing(tmp_path / "two.tracks", [(100, 200), (160, 200)]) as tracks:
+        assert [tracks.shown(at, (x, 200)) for at, x in ((0, 100), (1.96, 160), (5, 135), (1, 129), (1, 300), (0.5, 69))] == [0, 1, 1, 0, None, None]
+    with standing(tmp_path / "none.tracks", [], frames=0) as nobody:
+        assert nobody.shown(0, (1, 1)) is None
+    known = Settings(home=tmp_path)  # type: ignore[call-arg]
+    assert consent.face_of(f"{V}@1,0.25,0.5", known) == (KIND, LEFT.sha256, LEFT.name)
+    for wrong in ("film.mp4", f"{V}@1,0.25", f"{V}@1,0.25,1.5", f"{V}@-1,0.2,0.5", "@1,0.2,0.5"):
+        with pytest.raises(ConsentError):
+            consent.face_of(wrong, known)
 
 
 def test_what_a_job_says_of_consent_may_be_corrected(database: Database) -> None:  # noqa: F811

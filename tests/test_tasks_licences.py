@@ -2,6 +2,9 @@
 
 import json
 import re
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,9 +18,11 @@ from db import weights as kept
 from db.session import Database
 from flow_cases import ROOT
 from infra import licences
-from infra.errors import LicenceError
+from infra.errors import LicenceError, SetupError
 from infra.licences import Package
+from infra.lock import lock
 from infra.settings import Settings
+from infra.store import sha256_of
 from ledger_cases import allow, database, leased, row, server, take, url, verdict  # noqa: F401 (some are fixtures)
 from models import checkpoints
 from tasks import engines
@@ -151,3 +156,35 @@ def test_every_dependency_is_pinned() -> None:
     for name in ("constraints-cpu.txt", "constraints-gpu.txt"):
         pinned = {licences.plain(line.partition("==")[0]) for line in (ROOT / name).read_text().splitlines() if "==" in line}
         assert {one for one in map(licences.plain, asked_for) if one not in pinned} == set(), name
+
+
+def wheel(folder: Path, name: str, version: str) -> Path:
+    """A package of one line."""
+    path, info = folder / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
+    kept = {f"{name}.py": "", f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"}
+    with zipfile.ZipFile(path, "w") as out:
+        for place, text in (kept | {f"{info}/RECORD": "".join(f"{one},,\n" for one in kept)}).items():
+            out.writestr(place, text)
+    return path
+
+
+def test_a_lock_with_hashes_installs_those_files_or_nothing(tmp_path: Path) -> None:
+    files = [wheel(tmp_path, "first_part", "1.0"), wheel(tmp_path, "second", "2.0")]
+    pins, here = tmp_path / "pins.txt", ["--no-index", "--find-links", str(tmp_path)]
+    pins.write_text("# pinned\nfirst_part==1.0\nsecond==2.0\nsecond==1.0; python_version < '3'\n")
+    text = lock(pins, here)
+    assert text.splitlines() == [f"{name} --hash=sha256:{sha256_of(path)}" for name, path in zip(("first_part==1.0", "second==2.0"), files, strict=True)]
+    (tmp_path / "lock.txt").write_text(text)
+    assert hashes_of(tmp_path / "lock.txt") == {"first-part": [f"sha256:{sha256_of(files[0])}"], "second": [f"sha256:{sha256_of(files[1])}"]}
+
+    def installed(target: str) -> int:
+        words = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "--no-deps", *here, "--target", str(tmp_path / target), "-r", str(tmp_path / "lock.txt")]
+        return subprocess.run(words, capture_output=True, check=False).returncode
+
+    assert installed("one") == 0 and (tmp_path / "one" / "second.py").exists()
+    files[1].write_bytes(files[1].read_bytes() + b"\0")
+    assert installed("two") != 0 and not (tmp_path / "two" / "second.py").exists()
+    pins.write_text("third==1.0\n")
+    with pytest.raises(SetupError) as told:
+        lock(pins, here)
+    assert told.value.code == "setup.lock" and "third" in told.value.message

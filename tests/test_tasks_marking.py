@@ -1,9 +1,14 @@
 """Marks: a watermark that is not seen and stays, manifests that independent readers accept, tampered files refused (P21), one signing."""
 
 import json
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -236,3 +241,54 @@ def test_a_take_is_signed_once_whoever_delivers_it(work: Work, marked: Path, tmp
 
 def test_marks_need_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", "import infra.marking, sys; sys.exit('torch' in sys.modules)"], check=False, cwd=Path(__file__).parent.parent).returncode == 0
+
+
+# time stamps
+
+AUTHORITY = "[req]\ndistinguished_name=dn\nprompt=no\nx509_extensions=ext\n[dn]\nCN=Stamps\nO=Tests\n[ext]\nbasicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign\nsubjectKeyIdentifier=hash\n"
+STAMPS = "basicConstraints=CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=critical,timeStamping\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+ANSWERS = "[one]\nserial=serial\ncrypto_device=builtin\nsigner_cert=stamp.pem\ncerts=ca.pem\nsigner_key=stamp.key\nsigner_digest=sha256\ndefault_policy=1.2.3.4.1\ndigests=sha256,sha384,sha512\ness_cert_id_alg=sha256\n"
+
+
+@contextmanager
+def stamping(folder: Path) -> Iterator[str]:
+    """The address of an RFC 3161 server: OpenSSL's, under an authority of its own."""
+    for name, text in (("ca.cnf", AUTHORITY), ("stamp.ext", STAMPS), ("ts.cnf", ANSWERS), ("serial", "01\n")):
+        (folder / name).write_text(text)
+
+    def openssl(*words: str) -> bytes:
+        return subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True).stdout
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "30", "-config", "ca.cnf")
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "stamp.key", "-out", "stamp.csr", "-subj", "/CN=Stamp/O=Tests")
+    openssl("x509", "-req", "-in", "stamp.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "20", "-extfile", "stamp.ext", "-out", "stamp.pem")
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            (folder / "query").write_bytes(self.rfile.read(int(self.headers["Content-Length"])))
+            answer = openssl("ts", "-reply", "-queryfile", "query", "-config", "ts.cnf", "-section", "one")
+            self.send_response(200)
+            self.send_header("Content-Type", "application/timestamp-reply")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *arguments: Any) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as stamps:
+        threading.Thread(target=stamps.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{stamps.server_address[1]}/"
+        stamps.shutdown()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL's command stamps")
+def test_a_signature_is_stamped_where_a_server_is_set_and_not_made_without_it(marked: Path, signer: Signer, tmp_path: Path) -> None:
+    origin = manifest.Origin("welcome.en-US.mp4", {"portrait": HOPPER}, PAYLOAD, {"artifact": ARTIFACT})
+    with stamping(tmp_path) as address:
+        manifest.sign(marked, origin, signer, tmp_path / "stamped.mp4", address)
+    told = manifest.read(tmp_path / "stamped.mp4", signer.anchor)
+    assert told.state == "trusted" and abs((datetime.now(UTC) - datetime.fromisoformat(told.time)).total_seconds()) < 600
+    assert c2pa_reader.read(tmp_path / "stamped.mp4", signer.anchor) == signer.name
+    with pytest.raises(MarkingError) as refused:  # the server is away
+        manifest.sign(marked, origin, signer, tmp_path / "bare.mp4", address)
+    assert refused.value.code == "marking.unsigned" and "time stamp server" in refused.value.next_step and not (tmp_path / "bare.mp4").exists()

@@ -5,12 +5,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from db import queries
 from db.session import Database, open_database
 from flow_cases import COLLINS, HOPPER, allow, settings, write_manifest  # noqa: F401 (settings is a fixture)
 from infra.artifacts import open_artifacts
+from infra.media import write_wav
 from infra.settings import Settings
 from infra.store import sha256_of
 from tasks.ingest import bring
@@ -118,6 +120,9 @@ def test_speakers_without_a_voice_are_named_by_the_plan(tmp_path: Path, settings
     (tmp_path / "two.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nANNA: Hello.\n\n2\n00:00:03,000 --> 00:00:04,000\nBEN: Hi.\n")
     (tmp_path / "two.csv").write_text("speaker,in,out,text\nANNA,01:00:01:00,01:00:02:00,Hello.\nBEN,01:00:03:00,01:00:04:00,Hi.\n")
     (tmp_path / "lex.csv").write_text("written,ipa\n---,a\nDubwright,\n")
+    write_wav(tmp_path / "long.wav", np.zeros(8000 * 250, np.float32), 8000)
+    (tmp_path / "ja.csv").write_text("written,spoken\n東京,とうきょう\n")
+    (tmp_path / "ja.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\n東京です。\n")
     told = {"timecode": "25@01:00:00:00"}
     jobs = [
         {"title": "none", "script": "two.csv", **told}, {"title": "some", "script": "two.srt", "voices": {"Anna": "espeak:en-us+f3"}},
@@ -125,10 +130,14 @@ def test_speakers_without_a_voice_are_named_by_the_plan(tmp_path: Path, settings
         {"title": "one", "script": "two.csv", "voice": "espeak:en-us+f3", **told}, {"title": "rate", "script": "two.csv", "voice": "espeak:en-us"},
         {"title": "words", "text": "Hello.", "lexicon": "lex.csv"},
         {"title": "tongue", "script": "two.csv", "voices": {"ANNA": "espeak:klingonese", "BEN": "espeak:en-us"}, **told},
+        {"title": "kanji", "locale": "ja-JP", "script": "ja.srt"}, {"title": "spelt", "locale": "ja-JP", "text": "漢字。"},
+        {"title": "long", "audio": "long.wav", "transcript": "Hello."}, {"title": "long timed", "audio": "long.wav", "transcript": "two.srt"},
+        {"title": "kana", "locale": "ja-JP", "script": "ja.srt", "lexicon": "ja.csv"}, {"title": "han", "locale": "zh-CN", "text": "東京。"},
     ]  # fmt: skip
     made = {job.row.title: job for job in plan(load_manifest(write_manifest(tmp_path, jobs)), database, settings).jobs}
     errors = {title: job.error for title, job in made.items() if job.error is not None}
     codes = {"none": "voices.unmapped", "some": "voices.unmapped", "rate": "script.invalid", "words": "lexicon.invalid", "tongue": "input.locale"}
+    codes |= {"kanji": "input.unread_letters", "spelt": "input.unread_letters", "long": "input.untimed_transcript", "long timed": "consent.missing"}  # the last is fit to be aligned
     assert {title: error.code for title, error in errors.items()} == codes and "row 2" in errors["words"].message and "row 3" in errors["words"].message
     assert "ANNA, BEN" in errors["none"].message and errors["some"].message.endswith("BEN") and "row 2" in errors["rate"].message
     assert made["all"].seconds == pytest.approx(4.9) and made["all"].key != made["one"].key

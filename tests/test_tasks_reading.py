@@ -23,7 +23,7 @@ READ = [
     ("pl-PL", "26.11.2026", "dwadzieścia sześć listopada dwa tysiące dwadzieścia sześć"),
     ("hu-HU", "2026. 11. 26.", "kétezer-huszonhat november huszonhatodik"),
     ("zh-CN", "2026-11-26", "2026年11月26日"),
-    ("ja-JP", "¥500", "五百円"),
+    ("ja-JP", "¥500 2026-04-20 $20", "ごひゃくえん にせんにじゅうろくねんしがつはつか にじゅう ドル"),
     ("ko-KR", "2026-11-26", "2026년 11월 26일"),
     ("el-GR", "5 €", "5 ευρώ"),
 ]

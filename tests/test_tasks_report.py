@@ -304,6 +304,11 @@ def test_a_browser_shows_it_and_plays_it(browser: Any, written: Path, width: int
     page.close()
 
 
+def test_every_stage_has_a_colour() -> None:
+    style = (report.TEMPLATES / "report.css").read_text()
+    assert [name for name in (*charts.STAGE_ORDER, "other") if not re.search(rf"\.k-{name}\b[^{{}}]*{{ background: \S", style)] == []
+
+
 def test_filters_and_copying_work_from_the_keyboard(browser: Any, written: Path) -> None:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()

@@ -83,6 +83,7 @@ def test_other_tools_read_what_is_written_and_write_what_is_read(tmp_path: Path)
     import ttconv.imsc.writer
     import ttconv.srt.reader
     import webvtt
+    from ttconv.style_properties import DirectionType, StyleProperties
 
     cues = tuple(Cue(cue.start, cue.end, f"x{number} sí & no") for number, cue in enumerate(random_cues(2)))
     times = [(round(cue.start * 1000), round(cue.end * 1000)) for cue in cues]
@@ -101,6 +102,9 @@ def test_other_tools_read_what_is_written_and_write_what_is_read(tmp_path: Path)
     back = ttconv.imsc.reader.to_model(ET.ElementTree(ET.fromstring(captions("ttml", cues, "es-ES"))))
     paragraphs = [p for div in back.get_body() for p in div]
     assert [(round(p.get_begin() * 1000), round(p.get_end() * 1000)) for p in paragraphs] == times
+    both = ET.ElementTree(ET.fromstring(captions("ttml", (Cue(0, 1, "Hello, שלום!"), Cue(1, 2, "10 מ'!"), Cue(2, 3, "«مرحبا» Dubwright!")), "ar-SA")))
+    ways = [p.get_style(StyleProperties.Direction) for div in ttconv.imsc.reader.to_model(both).get_body() for p in div]
+    assert ways == [None, DirectionType.rtl, DirectionType.rtl]
 
 
 @pytest.mark.parametrize(
@@ -116,11 +120,11 @@ def test_timecodes_are_seconds_at_their_rate(text: str, rate: str, seconds: Frac
     assert timecode(text, rate_of(rate)) == seconds
 
 
-def test_a_drop_frame_hour_counts_every_frame_once() -> None:
-    rate = rate_of("29.97df")
-    there = [f"00:{m:02}:{s:02};{f:02}" for m in range(12) for s in range(60) for f in range(30) if m % 10 == 0 or s or f > 1]
-    found = [timecode(text, rate) for text in there]
-    assert all(b - a == Fraction(1001, 30_000) for a, b in pairwise(found))
+@pytest.mark.parametrize(("name", "whole", "dropped"), [("29.97df", 30, 2), ("59.94df", 60, 4), ("119.88df", 120, 8)])
+def test_twelve_minutes_of_drop_frame_count_every_frame_once(name: str, whole: int, dropped: int) -> None:
+    there = [f"00:{m:02}:{s:02};{f:02}" for m in range(12) for s in range(60) for f in range(whole) if m % 10 == 0 or s or f >= dropped]
+    found = [timecode(text, rate_of(name)) for text in there]
+    assert all(b - a == Fraction(1001, 1000 * whole) for a, b in pairwise(found))
 
 
 @pytest.mark.parametrize(

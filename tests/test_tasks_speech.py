@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from models.corpus import read_clip
 from models.types import Portrait
 from tasks.faces import read_portrait
 from tasks.scripts import from_text, from_webvtt, read_script
-from tasks.speech import espeak, from_recording, synthesise
+from tasks.speech import align, espeak, from_recording, letters, recorded, synthesise
 from tasks.speech.activity import voice_activity, widened
+from tasks.speech.lexicon import read_lexicon
 from tasks.speech.visemes import VISEME_OF
 
 
@@ -78,6 +80,28 @@ def test_unknown_locales_and_voices_are_refused_with_near_ones() -> None:
         synthesise(from_text("x y"), "es-ES", "espeak:klingonese")
 
 
+def test_letters_that_a_voice_does_not_know_are_refused_and_never_spelled_in_english(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not know the letters 東 京 駅") as told:
+        synthesise(from_text("とうきょう。東京駅へ。"), "ja-JP")
+    assert told.value.code == "input.unread_letters" and "lexicon" in told.value.next_step
+    (tmp_path / "l.csv").write_text("written,spoken\n東京駅,とうきょうえき\n")
+    lexicon = read_lexicon(tmp_path / "l.csv", "ja-JP")
+    with_reading, in_kana = (synthesise(from_text(text), "ja-JP", lexicon=lexicon) for text in ("東京駅へ、500¥。", "とうきょうえきへ、500¥。"))
+    assert [p.symbol for p in with_reading.speech.phones] == [p.symbol for p in in_kana.speech.phones]
+    for text, locale in (("你好，今天天气很好。", "zh-CN"), ("カタカナ と ひらがな", "ja-JP"), ("안녕하세요", "ko-KR")):
+        assert letters.unread(text, espeak.voice_for(locale)) == ""
+    assert letters.unread("¿Hola か?", "es") == "か" and letters.unread("漢字", "ko") == "漢字"
+    in_kana.write(tmp_path / "take.wav")  # a recording is there: its words are not needed
+    guessed = from_recording(tmp_path / "take.wav", "東京駅へ。", "ja-JP").speech
+    assert len(guessed.phones) > 4 and any("does not know 東 京 駅" in note and "guessed" in note for note in guessed.notes)
+
+
+def test_where_another_voice_goes_on_is_no_sound() -> None:
+    spoken = espeak.speak("Привет, my friend.", "ru")
+    assert not [symbol for symbol in spoken.ipa if "(" in symbol] and "m" in spoken.ipa
+    assert all("(" not in ipa for ipa, _ in espeak.clauses(["Привет, my friend."], "ru")[0])
+
+
 def test_recording_with_transcript_gets_its_phones(tmp_path: Path) -> None:
     words = "Guten Morgen, wir fahren heute nach Hamburg."
     spoken = synthesise(from_text(words), "de-DE", "espeak:de+f2")
@@ -87,6 +111,29 @@ def test_recording_with_transcript_gets_its_phones(tmp_path: Path) -> None:
     assert [p.symbol for p in found.phones] == [p.symbol for p in spoken.speech.phones]
     errors = [abs(a.start - b.start) for a, b in zip(found.phones, spoken.speech.phones, strict=True)]
     assert np.median(errors) < 0.04 and np.percentile(errors, 90) < 0.1
+
+
+def test_a_long_recording_is_laid_along_its_words_without_growing_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cues = from_webvtt("WEBVTT\n\n00:00.400 --> 00:02.600\nWe are going to the market.\n\n00:03.200 --> 00:05.900\nBuy some bread, please, and butter.\n")
+    said = synthesise(cues, "en-US", "espeak:en-us+f3")
+    said.write(tmp_path / "take.wav")
+    words = " ".join(cue.text for cue in cues)
+    monkeypatch.setattr(align, "MOST", 150)  # as of four minutes: four rows are one
+    coarse = from_recording(tmp_path / "take.wav", words, "en-US").speech.phones
+    monkeypatch.undo()
+    monkeypatch.setattr(recorded, "WHOLE", 2.0)  # as of an hour: each cue about its own time
+    timed = from_recording(tmp_path / "take.wav", words, "en-US", cues=cues).speech
+    for found in (coarse, timed.phones):
+        assert [p.symbol for p in found] == [p.symbol for p in said.speech.phones]
+        errors = [abs(a.start - b.start) for a, b in zip(found, said.speech.phones, strict=True)]
+        assert np.median(errors) < 0.045 and np.percentile(errors, 90) < 0.12
+    late = tuple(replace(cue, start=cue.start + 60, end=cue.end + 60) for cue in cues)
+    with pytest.raises(InputError, match="nobody speaks at any of the transcript's times"):
+        from_recording(tmp_path / "take.wav", words, "en-US", cues=late)
+    monkeypatch.setattr(recorded, "LONGEST", 4.0)
+    with pytest.raises(InputError, match="without times serves up to 4 s of sound") as told:
+        from_recording(tmp_path / "take.wav", words, "en-US")
+    assert told.value.code == "input.untimed_transcript"
 
 
 def test_recording_alone_is_guessed_and_says_so(tmp_path: Path) -> None:

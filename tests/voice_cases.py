@@ -1,7 +1,4 @@
-"""What tests of voices share: a small network in Piper's format that says a given sound, and a service that speaks OpenAI's protocol.
-
-The ONNX file is written as protocol-buffer bytes by hand (onnx.proto3 of ONNX 1.x), since nothing else here needs the package.
-"""
+"""What tests of voices share: a small network in Piper's format that says a given sound, and a service that speaks OpenAI's protocol."""
 
 import io
 import json
@@ -17,67 +14,7 @@ from typing import Any
 
 import numpy as np
 
-FLOAT, INT64 = 1, 7
-IDS = {"_": [0], "^": [1], "$": [2], " ": [3], ".": [4], ",": [5], "!": [6], "?": [7], "ˈ": [8], "ˌ": [9]} | {c: [10 + n] for n, c in enumerate("abdefghijklmnopstuwxβɣðŋɡɲɾθ")}
-
-
-def _key(number: int, kind: int) -> bytes:
-    return _varint(number << 3 | kind)
-
-
-def _varint(value: int) -> bytes:
-    made = b""
-    while True:
-        value, low = value >> 7, value & 127
-        made += bytes([low | (128 if value else 0)])
-        if not value:
-            return made
-
-
-def _whole(number: int, value: int) -> bytes:
-    return _key(number, 0) + _varint(value)
-
-
-def _bytes(number: int, value: bytes | str) -> bytes:
-    data = value.encode() if isinstance(value, str) else value
-    return _key(number, 2) + _varint(len(data)) + data
-
-
-def _tensor(name: str, array: np.ndarray) -> bytes:
-    kind = FLOAT if array.dtype == np.float32 else INT64
-    return b"".join(_whole(1, size) for size in array.shape) + _whole(2, kind) + _bytes(8, name) + _bytes(9, array.tobytes())
-
-
-def _node(kind: str, inputs: str, output: str, **attributes: int) -> bytes:
-    told = b"".join(_bytes(1, name) for name in inputs.split()) + _bytes(2, output) + _bytes(4, kind)
-    return told + b"".join(_bytes(5, _bytes(1, name) + _whole(3, value) + _whole(20, 2)) for name, value in attributes.items())
-
-
-def _value(name: str, kind: int, *shape: int | str) -> bytes:
-    dims = b"".join(_bytes(1, _bytes(2, size) if isinstance(size, str) else _whole(1, size)) for size in shape)
-    return _bytes(1, name) + _bytes(2, _bytes(1, _whole(1, kind) + _bytes(2, dims)))
-
-
-def network(sound: np.ndarray, *, speakers: int = 1) -> bytes:
-    """A voice that says `sound` float32 [samples], some noise by the first scale, and then, quietly, all that it was given: ids / 1000, scales / 10, speaker / 100, ids' count / 1000."""
-    constants = {
-        "sound": sound.astype(np.float32), "thousandth": np.array([0.001], np.float32), "tenth": np.array([0.1], np.float32), "hundredth": np.array([0.01], np.float32),
-        "flat": np.array([-1], np.int64), "outer": np.array([1, 1, -1], np.int64), "first": np.array(0, np.int64),
-    }  # fmt: skip
-    nodes = [
-        _node("RandomNormalLike", "sound", "chance"), _node("Gather", "scales first", "noise_scale"), _node("Mul", "chance noise_scale", "noise"), _node("Mul", "noise hundredth", "soft"),
-        _node("Add", "sound soft", "said"), _node("Cast", "input", "ids", to=FLOAT), _node("Reshape", "ids flat", "row"), _node("Mul", "row thousandth", "told_ids"), _node("Mul", "scales tenth", "told_scales"),
-        _node("Cast", "input_lengths", "count", to=FLOAT), _node("Mul", "count thousandth", "told_count"),
-    ]  # fmt: skip
-    parts = "said told_ids told_scales"
-    if speakers > 1:
-        nodes += [_node("Cast", "sid", "who", to=FLOAT), _node("Mul", "who hundredth", "told_who")]
-        parts += " told_who"
-    nodes += [_node("Concat", f"{parts} told_count", "line", axis=0), _node("Reshape", "line outer", "output")]
-    inputs = [_value("input", INT64, 1, "phonemes"), _value("input_lengths", INT64, 1), _value("scales", FLOAT, 3), *([_value("sid", INT64, 1)] if speakers > 1 else [])]
-    graph = b"".join(_bytes(1, node) for node in nodes) + _bytes(2, "voice") + b"".join(_bytes(5, _tensor(name, value)) for name, value in constants.items())
-    graph += b"".join(_bytes(11, one) for one in inputs) + _bytes(12, _value("output", FLOAT, 1, 1, "samples"))
-    return _whole(1, 8) + _bytes(7, graph) + _bytes(8, _bytes(1, "") + _whole(2, 13))
+from benchmarks.hostile.voices import IDS, network
 
 
 def write_voice(path: Path, sound: np.ndarray, rate: int, *, espeak: str = "es", speakers: int = 1, **more: Any) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.hostile import voices
 from benchmarks.hostile.samples import PICTURES, PORTRAIT, SOUND, made
 from benchmarks.hostile.weights import HARMS
 
@@ -35,6 +36,8 @@ def cases(folder: Path, canary: Path, port: int) -> Iterator[Case]:
     yield from _broken(folder)
     yield from _named(folder)
     yield from _placed(folder, canary, port)
+    yield from _other_roles(folder, canary)
+    yield from _voices(folder, canary)
     yield from _leading(folder, canary, port)
     yield from _greedy(folder)
     yield from _manifests(folder, canary, port)
@@ -113,6 +116,40 @@ def _placed(folder: Path, canary: Path, port: int) -> Iterator[Case]:
     for place in places:
         for role in ("video", "audio", "portrait"):
             yield Case(f"{role}: {place.replace(str(folder), '').replace(str(canary), '')}", "media", {"role": role, "place": place, "base": str(folder)})
+
+
+def _other_roles(folder: Path, canary: Path) -> Iterator[Case]:
+    """Inputs that go the way of a recording or a portrait under another name: beds, further recordings, pictures of whose face is meant."""
+    lists = {"m3u8": f"#EXTM3U\n#EXTINF:1,\n{canary}/secret.wav\n", "ffconcat": f"ffconcat version 1.0\nfile '{canary}/secret.wav'\n", "svg": f"<svg xmlns='http://www.w3.org/2000/svg'><image href='{canary}/secret.png'/></svg>"}
+    for role in ("bed", "audio2", "face", "face.1"):
+        picture = role.startswith("face")
+        yield _media("whole", role, PORTRAIT if picture else folder / "whole.wav", "accepted")
+        yield _media("of another kind", role, folder / "whole.wav" if picture else PORTRAIT, "input.bad_picture" if picture else "media.unreadable")
+        yield Case(f"{role}: /proc/self/environ", "media", {"role": role, "place": "/proc/self/environ", "base": str(folder)})
+        for kind, text in lists.items():
+            path = folder / f"{kind} {role}.wav"
+            path.write_text(text)
+            yield _media(f"{kind} to a secret", role, path, "input.bad_picture" if picture else "media.unreadable")
+    for role in ("bed", "audio2"):
+        yield _media("NaN samples", role, folder / "nan.wav")
+        yield _media("no sound", role, folder / "mute.mp4", "media.no_audio")
+        yield _media("header claiming 10 hours", role, folder / "long.wav", "accepted", "media.too_long")
+        path = folder / f"{role} inside.mp4"
+        path.write_bytes(_referring((folder / "whole.mp4").read_bytes(), _box(b"url ", bytes(4) + f"file://{canary}/secret.wav".encode() + b"\0")))
+        yield _media("reference to a secret", role, path)
+
+
+def _voices(folder: Path, canary: Path) -> Iterator[Case]:
+    """Voices in Piper's format: what is no network of a voice is told as such, and none reads what it was not given."""
+    good, told = voices.whole()
+    for number, (name, data) in enumerate([("whole", good), *voices.networks(canary)]):
+        path = folder / f"voice {number}.onnx"
+        path.write_bytes(data)
+        yield _media(name, "voice.1", path, "accepted" if name == "whole" else "voice.broken")
+    for number, (name, data) in enumerate([("whole", told), *voices.descriptions()]):
+        path = folder / f"voice {number}.onnx.json"
+        path.write_bytes(data)
+        yield _media(name, "voice_config.1", path, *(("accepted",) if name == "whole" else ("voice.config", "input.locale")))
 
 
 def _leading(folder: Path, canary: Path, port: int) -> Iterator[Case]:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.hostile.canary import Canary
 from benchmarks.hostile.corpus import Case, cases
 from benchmarks.hostile.samples import mutant, sounds, stills, videos
+from benchmarks.hostile.voices import whole as voice
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300.0  # seconds for one small file on a busy machine; the guard's own limit is 60 of silence
@@ -96,9 +97,21 @@ class Taker:
         self.process = None
 
 
-def mutants(folder: Path, count: int, seed: int) -> Iterator[tuple[str, Path]]:
+KINDS = ("portrait", "video", "audio", "voice", "voice_config")
+
+
+def _whole(folder: Path, role: str) -> dict[str, bytes]:
+    """Names and bytes of whole files of a role."""
+    network, description = voice()
+    makers: dict[str, Callable[[], dict[str, bytes]]] = {
+        "portrait": stills, "video": lambda: videos(folder), "audio": lambda: sounds(folder), "voice": lambda: {"a.onnx": network}, "voice_config": lambda: {"a.onnx.json": description},
+    }  # fmt: skip
+    return makers[role]()
+
+
+def mutants(folder: Path, count: int, seed: int, roles: Sequence[str] = KINDS) -> Iterator[tuple[str, Path]]:
     """(role, file) of that many mutants for each role, the roles and their kinds in turn; a file is gone when the next one comes."""
-    whole = {"portrait": stills(), "video": videos(folder), "audio": sounds(folder)}
+    whole = {role: _whole(folder, role) for role in roles}
     for number in range(count):
         for role, kinds in whole.items():
             name = sorted(kinds)[number % len(kinds)]
@@ -108,7 +121,7 @@ def mutants(folder: Path, count: int, seed: int) -> Iterator[tuple[str, Path]]:
             path.unlink()
 
 
-def taken(take: Take, home: Path, count: int, seed: int, every: int, minutes: float = 1e6) -> dict[str, Any]:
+def taken(take: Take, home: Path, count: int, seed: int, every: int, minutes: float = 1e6, roles: Sequence[str] = KINDS) -> dict[str, Any]:
     """Every so manieth case of the corpus (0: none), and mutants until so many minutes have passed, each through `take`; scratch files lie in the home folder."""
     tally, began = Tally(), time.monotonic()
 
@@ -124,7 +137,7 @@ def taken(take: Take, home: Path, count: int, seed: int, every: int, minutes: fl
         for case in islice(cases(scratch / "corpus", canary.folder, canary.port), 0, None if every else 0, every or 1):
             one(case)
             tally.cases += 1
-        for role, path in mutants(scratch, count, seed):
+        for role, path in mutants(scratch, count, seed, roles):
             one(Case(f"{role}: {path.name}", "media", {"role": role, "place": str(path), "base": str(scratch)}))
             tally.mutants[role] = tally.mutants.get(role, 0) + 1
             shutil.rmtree(home / "cache" / "inputs", ignore_errors=True)
@@ -141,12 +154,12 @@ def taken(take: Take, home: Path, count: int, seed: int, every: int, minutes: fl
     return {"figures": figures, "mutants_of": tally.mutants, "refused": refused, "slowest": tally.slowest, "wrong": tally.wrong[:50]}
 
 
-def run(count: int, seed: int = 0, every: int = 1, minutes: float = 1e6) -> dict[str, Any]:
+def run(count: int, seed: int = 0, every: int = 1, minutes: float = 1e6, roles: Sequence[str] = KINDS) -> dict[str, Any]:
     """All of it with a ledger, store and cache of its own."""
     home = Path(tempfile.mkdtemp(prefix="dubwright-"))
     take = Taker(home)
     try:
-        return taken(take, home, count, seed, every, minutes)
+        return taken(take, home, count, seed, every, minutes, roles)
     finally:
         take.close(60.0)
         shutil.rmtree(home, ignore_errors=True)

@@ -14,8 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hostile.voices import whole
 from benchmarks.hostile.weights import try_weights
 from db import ledger
+from db.consents import unnumbered
 from db.session import open_database
 from infra.artifacts import open_artifacts
 from infra.errors import DubwrightError, MediaError, classify
@@ -25,6 +27,7 @@ from tasks.ingest import bring, ingest
 from tasks.look import LOOKS
 from tasks.manifest import load_manifest
 from tasks.scripts import Reading, open_cues
+from tasks.speech.voices import CONFIG, VOICE
 from tasks.stages import Work
 
 
@@ -40,19 +43,22 @@ class Taker:
         self.lease = lease
 
     def media(self, role: str, place: str, base: str) -> str:
-        """A portrait, video or recording. Raises DubwrightError."""
+        """A portrait, video, recording, or what else is an input of that role. Raises DubwrightError."""
         there = bring(place, base, self.settings)
-        LOOKS[role](there.path)
+        LOOKS[unnumbered(role)](there.path)
         kept = self.artifacts.put(there.path, there.suffix)
         spec = {"inputs": {role: {"sha256": kept.sha256, "size": kept.size, "suffix": there.suffix, "place": place}}}
         with tempfile.TemporaryDirectory(prefix="dubwright-") as folder:
             work = Work(self.database, self.artifacts, self.settings, replace(self.lease, spec=spec), Path(folder))
             ingest(work)
-            self._read(role, work.inputs[role])
+            self._read(role, work.inputs[role], Path(folder))
         return "accepted"
 
-    def _read(self, role: str, path: Path) -> None:
+    def _read(self, role: str, path: Path, folder: Path) -> None:
+        """As the stages read it."""
+        from infra.loudness import RATE, Graph, measure
         from infra.media import read_audio
+        from infra.packaging.tracks import encoded
         from infra.video import pictures
         from tasks.faces import read_picture
 
@@ -66,8 +72,24 @@ class Taker:
                     raise
         elif role == "audio":
             read_audio(path)
+        elif role == "bed":
+            measure(Graph((path,), "[0:a:0]anull", RATE))
+        elif role == "audio2":
+            encoded(path, folder / "sound.mp4")
+        elif unnumbered(role) in (VOICE, CONFIG):
+            self._say(role, path, folder)
         else:
             read_picture(path)  # its landmarks were found as the plan looked
+
+    def _say(self, role: str, path: Path, folder: Path) -> None:
+        """A voice of that network or description, the other of the two being a good one."""
+        from tasks.speech.lexicon import Piece
+        from tasks.speech.voices.piper import PiperVoice
+
+        network, description = folder / "good.onnx", folder / "good.json"
+        for there, data in zip((network, description), whole(), strict=True):
+            there.write_bytes(data)
+        PiperVoice(*((path, description) if unnumbered(role) == VOICE else (network, path)), {}).say((Piece("Hola a todos."),))
 
     def manifest(self, path: str) -> str:
         """A manifest. Raises DubwrightError."""

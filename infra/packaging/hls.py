@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from infra.media import open_media
-from infra.packaging.process import given, written
+from infra.media import as_input, open_media
+from infra.packaging.process import written
 from infra.video.kept import SOUND_BITS, SOUND_RATE
 
 LADDER = (2160, 1440, 1080, 720, 480, 360)  # heights where none are asked for
@@ -48,7 +48,7 @@ class Ladder:
         """ffmpeg's own playlist is left behind: signing moves the segments (infra/packaging/index.py)."""
         pieces, playlist = path.with_name(f"fragments-{path.name}"), path.with_name(f"{path.name}.m3u8")
         try:
-            written(playlist, [*given(film), *options], [*FRAGMENTS, "-hls_time", str(self.segment), "-hls_segment_filename", str(pieces.absolute())])
+            written(playlist, [*as_input(film), *options], [*FRAGMENTS, "-hls_time", str(self.segment), "-hls_segment_filename", str(pieces.absolute())])
             pieces.replace(path)
         finally:
             pieces.unlink(missing_ok=True)

@@ -5,16 +5,9 @@ import subprocess
 from pathlib import Path
 
 from infra.errors import DiskFull, MediaError, SetupError
-from infra.guard.kinds import FORMATS
 from infra.media import LONGEST_SECONDS, ffmpeg
 
-SAFE = ("-protocol_whitelist", "file", "-format_whitelist", ",".join(FORMATS))
 PATIENCE = 4 * LONGEST_SECONDS  # seconds
-
-
-def given(path: Path) -> list[str]:
-    """An input, as arguments."""
-    return [*SAFE, "-i", str(path.absolute())]
 
 
 def written(path: Path, arguments: list[str], options: list[str]) -> None:

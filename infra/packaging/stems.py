@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from infra.media import open_media
-from infra.packaging.process import given, written
+from infra.media import as_input, open_media
+from infra.packaging.process import written
 
 SUFFIXES = {"wav": ".wav", "flac": ".flac"}
 TYPES = {"wav": "audio/wav", "flac": "audio/flac"}
@@ -16,7 +16,7 @@ def stem(source: Path, kind: str, path: Path, *, description: str, begin: float 
     """
     with open_media(source) as media:
         rate = media.streams.audio[0].rate if media.streams.audio else 0
-    common = [*given(source), "-map", "0:a:0", "-vn", "-map_metadata", "-1"]
+    common = [*as_input(source), "-map", "0:a:0", "-vn", "-map_metadata", "-1"]
     if kind == "flac":
         written(path, [*common, "-c:a", "flac", "-sample_fmt", "s16" if bits == 16 else "s32", "-metadata", f"title={description[:256]}"], ["-f", "flac"])
         return

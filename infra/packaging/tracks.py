@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.errors import MediaError
-from infra.media import open_media
-from infra.packaging.process import given, written
+from infra.media import as_input, open_media
+from infra.packaging.process import written
 from infra.video.kept import COPIED_SOUND, SOUND_BITS, SOUND_RATE, language_code
 
 KINDS = {"dub": "dub", "original": "original", "description": "visual_impaired+descriptions", "commentary": "comment", "alternate": "0"}  # ffmpeg's dispositions
@@ -28,7 +28,7 @@ def muxed(film: Path, tracks: Sequence[Track], path: Path) -> None:
     Sound that MP4 holds is copied, other is encoded as AAC; times count from each file's own start. Raises MediaError, DiskFull.
     """
     own, words = _held(film)
-    arguments = [part for place in (film, *(track.path for track in tracks)) for part in given(place)]
+    arguments = [part for place in (film, *(track.path for track in tracks)) for part in as_input(place)]
     maps = ["-map", "0:v:0", *(["-map", "0:a:0"] if own else [])]
     options: list[str] = []
     for number, track in enumerate(tracks, 1):
@@ -45,14 +45,14 @@ def muxed(film: Path, tracks: Sequence[Track], path: Path) -> None:
 def encoded(recording: Path, path: Path) -> None:
     """A recording's first sound as AAC at 48 kHz in its own layout, in MP4. Raises MediaError, DiskFull."""
     sound_of(recording)
-    written(path, [*given(recording), "-map", "0:a:0", "-vn", "-c:a", "aac", "-b:a", str(SOUND_BITS), "-ar", str(SOUND_RATE)], ["-movflags", "+faststart", "-f", "mp4"])
+    written(path, [*as_input(recording), "-map", "0:a:0", "-vn", "-c:a", "aac", "-b:a", str(SOUND_BITS), "-ar", str(SOUND_RATE)], ["-movflags", "+faststart", "-f", "mp4"])
 
 
 def as_mov(film: Path, path: Path) -> None:
     """The same packets in QuickTime's container. Raises MediaError, DiskFull."""
     own, words = _held(film)
     maps = ["-map", "0:v:0", *(part for at in range(own) for part in ("-map", f"0:a:{at}")), *(part for at in range(words) for part in ("-map", f"0:s:{at}"))]
-    written(path, [*given(film), *maps, "-c", "copy", "-map_metadata", "0", "-map_chapters", "0"], ["-movflags", "+faststart", "-f", "mov"])
+    written(path, [*as_input(film), *maps, "-c", "copy", "-map_metadata", "0", "-map_chapters", "0"], ["-movflags", "+faststart", "-f", "mov"])
 
 
 def sound_of(path: Path) -> str:

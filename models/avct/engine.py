@@ -180,7 +180,7 @@ class AvctEngine:
         picture = picture.to(self.device)
         encoded = self.generator.encode(picture)
         for first in range(0, len(values), KERNEL_BATCH):
-            driving = tuple(torch.from_numpy(track[first : first + KERNEL_BATCH]).to(self.device) for track in (values, jacobians))
+            driving = tuple(torch.tensor(track[first : first + KERNEL_BATCH], device=self.device) for track in (values, jacobians))
             count = len(driving[0])
             spread = type(encoded)(*(part.expand(count, -1, -1, -1) for part in encoded))
             held = tuple(part.to(self.device).expand(count, *part.shape[1:]) for part in source)
@@ -194,7 +194,7 @@ class AvctEngine:
 
         @torch.inference_mode()
         def drawn(first: int) -> Drawn:
-            return painter(scene, (torch.from_numpy(values[first : first + BATCH]), torch.from_numpy(jacobians[first : first + BATCH])))
+            return painter(scene, (torch.tensor(values[first : first + BATCH]), torch.tensor(jacobians[first : first + BATCH])))
 
         with closing(ahead(drawn, range(0, len(values), BATCH), torch.get_num_threads())) as batches:
             for made in batches:

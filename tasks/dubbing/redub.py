@@ -137,6 +137,11 @@ def lanes_in(cast: dict[str, Any]) -> list[Lane]:
     return [Lane([Span(**span) for span in lane["spans"]], tuple((first, last) for first, last in lane["times"])) for lane in cast["lanes"]]
 
 
+def redrawn_in(cast: dict[str, Any]) -> list[int]:
+    """The numbers of the tracks whose faces a cast redraws."""
+    return sorted({span.track for lane in lanes_in(cast) for span in lane.spans if span.track is not None})
+
+
 def _wish(work: Work, face: dict[str, Any] | None, role: str) -> Wish | None:
     """What the manifest says of a face; role: the input that a picture of it is."""
     face = face or {}
@@ -189,7 +194,7 @@ def render(work: Work, take: Take) -> None:
     take.made["render"] = rendered(work, take, asks, sources, windows, write)
     again = partial(_write, work, take, emphasis, _windows(work, asks, payload, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
     kept = words(again)
-    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}"}
+    take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}", "redrawn": redrawn_in(work.cast)}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name not in ("face", "faces")}
     take.parameters |= sound.shown(work)
     take.notes = (*kept["notes"], *work.cast["notes"], *sound.notes(work))

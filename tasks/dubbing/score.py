@@ -1,7 +1,7 @@
 """Score a re-dub: the face that was redrawn, wherever it was, found anew in the encoded file, and beside it in the source. Streams."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from models.faces.crop import Square
 from models.faces.mesh import FaceMesh
 from models.quality.watch import Watcher
 from models.syncnet.scorer import unscorable
-from models.types import SyncScore
+from models.types import Phone, SyncScore
 from tasks.dubbing.tracks import Face, TrackFile
 from tasks.gating.source import Source
 from tasks.score import Place, follow, heard_in, landmarks_in, on_clock, place_of, score_seen, voice_in
@@ -22,8 +22,9 @@ Look = Callable[[np.ndarray, Face], np.ndarray | None]  # a picture and a face o
 Redrawn = Mapping[tuple[int, int], int]  # pictures first..last-1: the track whose face is redrawn there
 
 
-def score_dubbed(path: Path, tracks: TrackFile, redrawn: Redrawn, source: Source | None = None) -> SyncScore:
-    """Sync score of the faces of tracks in a re-dub, whose pictures are its source's one for one, with features, also against a source.
+def score_dubbed(path: Path, tracks: TrackFile, redrawn: Redrawn, source: Source | None = None, phones: Sequence[Phone] = ()) -> SyncScore:
+    """Sync score of the faces of tracks in a re-dub, whose pictures are its source's one for one, with features, also against a source,
+    and with its mouth closures where its phones are known.
 
     Raises MediaError when the file cannot be read; what cannot be scored says so.
     """
@@ -31,7 +32,7 @@ def score_dubbed(path: Path, tracks: TrackFile, redrawn: Redrawn, source: Source
     if isinstance(wave, SyncScore):
         return wave
     with FaceMesh(video=True) as mesh:
-        return _score(path, tracks, redrawn, wave, lambda frame, face: _look(frame, face.square, mesh), Watcher(), source)
+        return _score(path, tracks, redrawn, wave, lambda frame, face: _look(frame, face.square, mesh), Watcher(), source, phones)
 
 
 def source_of(path: Path, tracks: TrackFile, redrawn: Redrawn) -> Source:
@@ -43,8 +44,10 @@ def source_of(path: Path, tracks: TrackFile, redrawn: Redrawn) -> Source:
     return Source.of(_score(path, tracks, redrawn, wave, lambda _, face: face.landmarks, watcher), watcher)
 
 
-def _score(path: Path, tracks: TrackFile, redrawn: Redrawn, wave: Wave, look: Look, watcher: Watcher, source: Source | None = None) -> SyncScore:
-    return score_seen(lambda present: follow(_placed(path, tracks, redrawn, look, watcher), present), wave, watcher, source)
+def _score(
+    path: Path, tracks: TrackFile, redrawn: Redrawn, wave: Wave, look: Look, watcher: Watcher, source: Source | None = None, phones: Sequence[Phone] = ()
+) -> SyncScore:
+    return score_seen(lambda present: follow(_placed(path, tracks, redrawn, look, watcher), present), wave, watcher, source, phones)
 
 
 def _placed(path: Path, tracks: TrackFile, redrawn: Redrawn, look: Look, watcher: Watcher) -> Iterator[tuple[np.ndarray, Place | None]]:

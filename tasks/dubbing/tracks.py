@@ -252,6 +252,15 @@ class TrackFile:
             raise KeyError(f"{self.path.name} has no track {number}")
         return found
 
+    def shown(self, at: float, point: tuple[float, float]) -> int | None:
+        """The track whose face a point in pixels lies in, in the one picture that is shown at a time, seconds from the first; None where it lies in none."""
+        times = self.times
+        number = int(np.searchsorted(times, times[0] + at + 1e-3, side="right")) - 1 if self.frames else -1
+        if number < 0:
+            return None
+        found = [(float(np.abs(face.square.to_unit(np.array(point))).max()), face.track) for face in next(self.faces(number, number + 1))]
+        return min((one for one in found if one[0] < 1), default=(1.0, None))[1]
+
     def passing(self) -> dict[int, dict[str, list[tuple[int, int]]]]:
         """Which pictures pass through, by track: for each reason, 'no face' for gaps included, runs of pictures (first, last + 1)."""
         told: dict[int, dict[str, list[tuple[int, int]]]] = {row.number: {} for row in self.tracks}

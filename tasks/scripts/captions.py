@@ -2,6 +2,7 @@
 
 import html
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape, quoteattr
 
@@ -47,7 +48,8 @@ def ttml(cues: Sequence[Cue], locale: str = "") -> str:
     rows = []
     for cue, start, end in shown:
         agent = f' ttm:agent="a{speakers.index(words_of(cue.speaker)) + 1}"' if cue.speaker.strip() else ""
-        rows.append(f'      <p begin="{_clock(start, ".")}" end="{_clock(end, ".")}"{agent}>{"<br/>".join(_xml(line) for line in _rows(cue.text))}</p>')
+        way = ' tts:direction="rtl"' if _leftwards(cue.text) else ""
+        rows.append(f'      <p begin="{_clock(start, ".")}" end="{_clock(end, ".")}"{agent}{way}>{"<br/>".join(_xml(line) for line in _rows(cue.text))}</p>')
     return "\n".join([
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<tt xmlns="http://www.w3.org/ns/ttml" xmlns:ttm="http://www.w3.org/ns/ttml#metadata" xmlns:ttp="http://www.w3.org/ns/ttml#parameter" '
@@ -79,6 +81,11 @@ def _plain(text: str) -> str:
     text = ENTITY.sub("&amp;", text)
     text = text.replace("<", "&lt;").replace(">", "&gt;") if SRT_TAG.search(text) else text
     return text.replace("{", "&#123;") if "{\\" in text else text
+
+
+def _leftwards(text: str) -> bool:
+    """Whether a text is written from right to left, by its first letter that has a direction (Unicode's rule P2)."""
+    return next((way for c in text if (way := unicodedata.bidirectional(c)) in ("L", "R", "AL")), "L") != "L"
 
 
 def _xml(text: str) -> str:

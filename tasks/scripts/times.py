@@ -99,9 +99,10 @@ def _clock(text: str) -> Fraction:
 
 
 def timecode(text: str, rate: Rate | None) -> Fraction:
-    """Seconds of a timecode (ST 12-1) at a rate. Raises BadTime, too for numbers that drop-frame leaves out."""
-    from ttconv.time_code import SmpteTimeCode
+    """Seconds of a timecode (ST 12-1; ST 12-3 at 119.88) at a rate. Raises BadTime, too for numbers that drop-frame leaves out.
 
+    Drop-frame leaves out the first fifteenth of a second's numbers in every minute but each tenth; ttconv leaves out 7 of 8 at 119.88.
+    """
     plain = text.strip()
     found = CODE.fullmatch(plain)
     if not found:
@@ -113,6 +114,8 @@ def timecode(text: str, rate: Rate | None) -> Fraction:
         raise BadTime(f"{plain} is drop-frame, the rate is not", "give a drop-frame rate, as 29.97df, or write the timecode with :")
     if minutes > 59 or seconds > 59 or frames >= rate.whole:
         raise BadTime(f"{plain} does not exist at {rate.whole} frames a second", "correct it, or the rate in the manifest")
-    if rate.drop and minutes % 10 and not seconds and frames < rate.whole // 15:
+    dropped = rate.whole // 15 if rate.drop else 0
+    if minutes % 10 and not seconds and frames < dropped:
         raise BadTime(f"{plain} does not exist in drop-frame", "correct it: the first numbers of this minute are left out")
-    return SmpteTimeCode(hours, minutes, seconds, frames, rate.frames, rate.drop).to_temporal_offset()
+    passed = hours * 60 + minutes
+    return ((passed * 60 + seconds) * rate.whole + frames - dropped * (passed - passed // 10)) / rate.frames

@@ -13,13 +13,12 @@ from infra.media import read_audio, resampled, whole_samples, write_wav
 from infra.samples import Samples, Wave, mix, settled
 from models.types import ROW_RATE, SAMPLE_RATE, Cue, Phone, Speech
 from tasks.speech import align as aligner
-from tasks.speech import espeak, sounds
 from tasks.speech.activity import voice_activity, widened
 from tasks.speech.assigned import voices_for
 from tasks.speech.lexicon import Lexicon, plain
 from tasks.speech.reading import Reader, Readings
-from tasks.speech.voices import Room, Said, espeak_of, open_voice
-from tasks.speech.voices.embedded import EspeakVoice, without_sound
+from tasks.speech.recorded import phones_of_cues, too_long
+from tasks.speech.voices import Room, Said, open_voice
 
 LEAD, TAIL, PAUSE = 0.4, 0.5, 0.25  # seconds of silence before, after and between sentences of plain text
 BREATH = 0.05  # seconds between a cue that runs over and the one that it pushes
@@ -119,31 +118,27 @@ def overruns(wanted: Sequence[Cue], spoken: Sequence[Cue]) -> list[str]:
     return notes
 
 
-def from_recording(path: Path, transcript: str, locale: str, voice: str = "", lexicon: Lexicon | None = None) -> SpeechTrack:
-    """A recording with or without its transcript. Raises MediaError, and InputError when nobody speaks in it."""
+def from_recording(path: Path, transcript: str, locale: str, voice: str = "", lexicon: Lexicon | None = None, cues: Sequence[Cue] = ()) -> SpeechTrack:
+    """A recording with or without its transcript; cues: the transcript's, where it has times. Raises MediaError, and InputError when nobody
+    speaks in it, or more than a transcript without times can serve.
+    """
     wave = read_audio(path, SAMPLE_RATE)
+    if transcript.strip():
+        too_long(len(wave) / SAMPLE_RATE, cues)
     activity = widened(wave, voice_activity(wave))
     if activity.sum() < 100 * SHORTEST:
         raise InputError(f"nobody speaks in {path.name}", code="input.no_speech", next_step="Give a recording of speech.")
     notes: list[str] = []
     if transcript.strip():
-        lexicon = lexicon or Lexicon()
-        name, readings = espeak_of(locale, voice), Readings(Reader(locale))
-        words, with_sounds, strange = sounds.request(readings.of(lexicon.say(" ".join(transcript.split())), EspeakVoice.reads), name)
-        spoken = espeak.speak(words, name, sounds=with_sounds)
-        notes += [*without_sound(name, strange), *lexicon.notes(), *readings.notes()]
-        transcript = plain(transcript)
-        found = aligner.align(np.asarray(wave), activity, spoken)
-        phones = found.phones
-        if found.cost > aligner.DOUBTFUL:
-            notes.append(f"transcript and recording agree badly (distance {found.cost:.2f}): check that the words are those spoken")
+        phones, told = phones_of_cues(wave, activity, cues or (Cue(0.0, 0.0, transcript),), locale, voice, lexicon)
+        transcript, notes = plain(transcript), [*notes, *told]
     else:
-        phones = aligner.decode(np.asarray(wave))
+        phones = list(aligner.decode(np.asarray(wave)))
         if not locale.lower().startswith("en"):
             notes.append(f"no transcript: sounds of {locale} were guessed by a decoder for English")
     on = np.flatnonzero(activity)
-    cues = (Cue(on[0] / 100, (on[-1] + 1) / 100, " ".join(transcript.split())),) if transcript.strip() else ()
-    return SpeechTrack(Speech(wave, phones, activity, cues, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
+    whole = (Cue(on[0] / 100, (on[-1] + 1) / 100, " ".join(transcript.split())),) if transcript.strip() else ()
+    return SpeechTrack(Speech(wave, tuple(phones), activity, whole, tuple(notes)), read_audio(path, DELIVERED_RATE, whole=True), DELIVERED_RATE)
 
 
 def _phone_activity(phones: Sequence[Phone], samples: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from models.types import Phone
 
 PROGRAM = Path(__file__).with_name("voice.py")
 LONGEST_SECONDS = 120  # that one utterance may take to make
+SWITCH = re.compile(r"\([a-z]{2,}[\w-]*\)")  # where another language's voice goes on, among the sounds: (en)
 VOICES = {
     "en": "en-us", "en-us": "en-us", "en-gb": "en-gb", "en-au": "en-gb", "es": "es", "es-es": "es", "es-mx": "es-419", "es-419": "es-419", "es-us": "es-419",
     "es-ar": "es-419", "fr": "fr", "fr-fr": "fr", "fr-be": "fr-be", "fr-ch": "fr-ch", "fr-ca": "fr", "pt": "pt", "pt-pt": "pt", "pt-br": "pt-br", "zh": "cmn",
@@ -89,7 +91,7 @@ def clauses(texts: Sequence[str], voice: str) -> list[list[tuple[str, str]]]:
     answer, _ = _ask({"clauses": list(texts), "names": _names(voice)})
     if "clauses" not in answer:
         raise EngineError(f"espeak-ng refuses the voice {voice!r}", code="engine.voice", next_step="Leave `voice` out, or name one of espeak-ng's language codes.")
-    return [[(ipa, read) for ipa, read in told] for told in answer["clauses"]]
+    return [[(SWITCH.sub("", ipa), read) for ipa, read in told] for told in answer["clauses"]]
 
 
 def _names(voice: str) -> list[str]:
@@ -109,8 +111,9 @@ def speak(text: str, voice: str, words_a_minute: int = 165, sounds: bool = False
     if "error" in answer:
         raise EngineError(f"espeak-ng says nothing to {text[:60]!r}", code="engine.silent", next_step="Check that the text is in the job's language.")
     sound = np.frombuffer(pcm[: answer["bytes"]], "<i2").astype(np.float32) / 32768
-    phones, unknown = _phones(answer["marks"], len(sound) / answer["rate"])
-    return Spoken(sound, answer["rate"], phones, unknown, tuple(symbol for _, symbol in answer["marks"] if symbol))
+    marks = [(start, symbol) for start, symbol in answer["marks"] if not SWITCH.fullmatch(symbol)]
+    phones, unknown = _phones(marks, len(sound) / answer["rate"])
+    return Spoken(sound, answer["rate"], phones, unknown, tuple(symbol for _, symbol in marks if symbol))
 
 
 def _phones(marks: list[tuple[float, str]], seconds: float) -> tuple[tuple[Phone, ...], tuple[str, ...]]:

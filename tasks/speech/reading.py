@@ -12,6 +12,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+from tasks.speech.kana import date_in_kana, in_kana
 from tasks.speech.lexicon import Piece
 
 MOST_TOLD = 40  # readings that notes name
@@ -93,7 +94,7 @@ class Reader:
 
     def _told(self, found: re.Match[str], said: Callable[[re.Match[str]], str], told: list[tuple[str, str]]) -> str:
         try:
-            words = said(found)
+            words = in_kana(said(found)) if self.language == "ja" else said(found)
         except Exception:  # what a library cannot say, whatever it raises, is left to the voice
             words = ""
         if not words or words == found[0]:
@@ -109,6 +110,8 @@ class Reader:
         when = date(year, month, day)
         if self.cldr is None:
             return ""
+        if self.language == "ja":
+            return date_in_kana(year, month, day, self._words)
         pattern = re.sub(r"\s*'[^']{1,2}(?:\.'|'\.)", "", str(self.cldr.date_formats["long"].pattern))  # without "г." after the year
         words = format_date(when, pattern, locale=self.cldr)
         if not self.language or self.language in UNSPACED:
@@ -137,6 +140,7 @@ class Reader:
 
         if not self.language:
             raise NotImplementedError
+        how |= {"reading": True} if self.language == "ja" else {}
         return " ".join(str(num2words(number, lang=self.language, **how)).split())
 
     def _short(self, found: re.Match[str]) -> str:

@@ -100,7 +100,7 @@ CREATE CONSTRAINT TRIGGER delivery_has_consent AFTER INSERT OR UPDATE ON deliver
     FOR EACH ROW EXECUTE FUNCTION delivery_has_consent();
 """
 STAND = """
-CREATE FUNCTION consents_stand() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION consents_stand() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'consents' THEN
         IF (to_jsonb(NEW) - '{revoked_at,revoked_by,revoked_why,hold}'::text[]) = (to_jsonb(OLD) - '{revoked_at,revoked_by,revoked_why,hold}'::text[])
@@ -110,9 +110,9 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'consent records are never changed, but for their revocation and hold' USING ERRCODE = 'integrity_constraint_violation';
 END $$;
-CREATE TRIGGER consents_stand BEFORE UPDATE OR DELETE ON consents FOR EACH ROW EXECUTE FUNCTION consents_stand();
-CREATE TRIGGER consent_subjects_stand BEFORE UPDATE OR DELETE ON consent_subjects FOR EACH ROW EXECUTE FUNCTION consents_stand();
-CREATE TRIGGER delivery_consents_stand BEFORE UPDATE OR DELETE ON delivery_consents FOR EACH ROW EXECUTE FUNCTION consents_stand();
+CREATE OR REPLACE TRIGGER consents_stand BEFORE UPDATE OR DELETE ON consents FOR EACH ROW EXECUTE FUNCTION consents_stand();
+CREATE OR REPLACE TRIGGER consent_subjects_stand BEFORE UPDATE OR DELETE ON consent_subjects FOR EACH ROW EXECUTE FUNCTION consents_stand();
+CREATE OR REPLACE TRIGGER delivery_consents_stand BEFORE UPDATE OR DELETE ON delivery_consents FOR EACH ROW EXECUTE FUNCTION consents_stand();
 """
 # What a delivery reaches is marked for removal by an erasure alone.
 REACHED = """
@@ -132,12 +132,47 @@ ERASURE = """IF NEW.erasure_id IS NOT NULL THEN
         RETURN NEW;
     END IF;
     """
+TABLES = ("consents", "consent_subjects", "delivery_consents", "erasures")
+GONE = """DO $$ BEGIN
+    IF to_regclass('kept_rights.gone') IS NOT NULL THEN
+        UPDATE artifacts a SET erasure_id = g.erasure_id FROM kept_rights.gone g WHERE g.sha256 = a.sha256;
+        DROP TABLE kept_rights.gone;
+        DROP SCHEMA kept_rights;
+    END IF;
+END $$;
+"""
 BASES = "basis IN ('own-performance', 'replica', 'licence', 'employee', 'public-domain', 'synthetic')"
 
 
 def upgrade() -> None:
     """Apply. Deliveries that are there stay; a worker of the version before can deliver nothing more."""
     op.execute(contract("0008"))
+    if not _kept():
+        _tables()
+    op.add_column("artifacts", sa.Column("erasure_id", sa.BigInteger(), nullable=True))
+    op.create_foreign_key(op.f("fk_artifacts_erasure_id"), "artifacts", "erasures", ["erasure_id"], ["id"])
+    for call in (COVERS, ENFORCED, STAND, REACHED.format(erasure=ERASURE), MARKED, GONE):
+        op.execute(call)
+
+
+def _kept() -> bool:
+    """Bring back the records that a way down put aside. Returns whether there were any."""
+    if op.get_bind().execute(sa.text("SELECT to_regclass('kept_rights.consents')")).scalar() is None:
+        return False
+    for table in TABLES:
+        op.execute(f"ALTER TABLE kept_rights.{table} SET SCHEMA public")
+    op.execute("ALTER TABLE delivery_consents DISABLE TRIGGER delivery_consents_stand")
+    op.execute("DELETE FROM delivery_consents d WHERE NOT EXISTS (SELECT 1 FROM deliveries v WHERE v.job_id = d.job_id)")  # a way down to the first table and beyond
+    op.execute("ALTER TABLE delivery_consents ENABLE TRIGGER delivery_consents_stand")
+    _of_deliveries()
+    return True
+
+
+def _of_deliveries() -> None:
+    op.create_foreign_key(op.f("fk_delivery_consents_job_id"), "delivery_consents", "deliveries", ["job_id"], ["job_id"])
+
+
+def _tables() -> None:
     op.create_table(
         "consents",
         sa.Column("id", sa.Text(), nullable=False),
@@ -183,11 +218,11 @@ def upgrade() -> None:
         sa.Column("job_id", sa.BigInteger(), nullable=False),
         sa.Column("sha256", sa.Text(), nullable=False),
         sa.Column("consent_id", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["job_id"], ["deliveries.job_id"], name=op.f("fk_delivery_consents_job_id")),
         sa.ForeignKeyConstraint(["consent_id", "sha256"], ["consent_subjects.consent_id", "consent_subjects.sha256"], name=op.f("fk_delivery_consents_consent_id")),
         sa.PrimaryKeyConstraint("job_id", "sha256", name=op.f("pk_delivery_consents")),
     )
     op.create_index(op.f("ix_delivery_consents_consent_id"), "delivery_consents", ["consent_id"], unique=False)
+    _of_deliveries()
     op.create_table(
         "erasures",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
@@ -197,24 +232,19 @@ def upgrade() -> None:
         sa.Column("artifacts", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_erasures")),
     )
-    op.add_column("artifacts", sa.Column("erasure_id", sa.BigInteger(), nullable=True))
-    op.create_foreign_key(op.f("fk_artifacts_erasure_id"), "artifacts", "erasures", ["erasure_id"], ["id"])
-    op.execute(COVERS)
-    op.execute(ENFORCED)
-    op.execute(STAND)
-    op.execute(REACHED.format(erasure=ERASURE))
-    op.execute(MARKED)
 
 
 def downgrade() -> None:
-    """Undo. Records go: `dubwright consent export` keeps them."""
+    """Undo. Records are put aside for the next way up, with what rests on them and what was erased."""
     op.execute("COMMENT ON TABLE alembic_version IS NULL")
     op.execute(WAS)
     op.execute(REACHED.format(erasure=""))
     op.execute("DROP TRIGGER delivery_has_consent ON deliveries; DROP FUNCTION delivery_has_consent()")
     op.execute("DROP FUNCTION consents_for(text, text, text, text, text); DROP FUNCTION consent_roots(text)")
+    op.execute("CREATE SCHEMA kept_rights")
+    op.execute("CREATE TABLE kept_rights.gone AS SELECT sha256, erasure_id FROM artifacts WHERE erasure_id IS NOT NULL")
     op.drop_constraint(op.f("fk_artifacts_erasure_id"), "artifacts")
     op.drop_column("artifacts", "erasure_id")
-    for table in ("erasures", "delivery_consents", "consent_subjects", "consents"):
-        op.drop_table(table)
-    op.execute("DROP FUNCTION consents_stand()")
+    op.drop_constraint(op.f("fk_delivery_consents_job_id"), "delivery_consents")
+    for table in TABLES:
+        op.execute(f"ALTER TABLE public.{table} SET SCHEMA kept_rights")

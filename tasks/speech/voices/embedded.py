@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tasks.speech import espeak, sounds
+from tasks.speech import espeak, letters, sounds
 from tasks.speech.lexicon import Piece
 from tasks.speech.voices import Said
 
@@ -19,8 +19,11 @@ class EspeakVoice:
         self.name = name
 
     def say(self, pieces: Sequence[Piece]) -> Said:
-        """Say it, with the sounds that the voice has for IPA; a word with others is read by its letters, and told."""
+        """Say it, with the sounds that the voice has for IPA; a word with others is read by its letters, and told. Raises InputError for letters
+        that the voice does not know.
+        """
         words, with_sounds, strange = sounds.request(pieces, self.name)
+        letters.refuse(words, self.name)
         spoken = espeak.speak(words, self.name, sounds=with_sounds)
         return Said(spoken.sound, spoken.rate, spoken.phones, spoken.unknown, without_sound(self.name, strange))
 

@@ -1,6 +1,7 @@
 """Piper's voices: VITS networks (Kim et al. 2021) as ONNX files that take the ids of phonemes, with a JSON that says which ids those are.
 
-The files are as rhasspy/piper exports them; of the program nothing is used. Phonemes are espeak-ng's, in NFD, a character each, after every
+The files are as rhasspy/piper exports them; of the program nothing is used. A voice comes from outside: its network is run by a process that is shut
+in (infra/guard/network.py), its description believed in nothing. Phonemes are espeak-ng's, in NFD, a character each, after every
 one of them a pad; sentences are said one by one. The network draws from chance: it is loaded anew for every text, with the same seed, so
 that the same text always sounds the same.
 """
@@ -9,13 +10,15 @@ import functools
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infra.errors import EngineError, InputError
+from infra.guard.network import NetworkFault, run
+from infra.settings import get_settings
 from infra.store import sha256_of
 from tasks.speech import espeak
 from tasks.speech.lexicon import Piece
@@ -30,6 +33,7 @@ WIDE = str.maketrans("。，？！：；؟،؛", ".,?!:;?,;")
 DEFAULT_MAPS = {"pt-br": {"c": ["k"]}}
 FLAG = re.compile(r"\([^)]*\)")  # espeak-ng's marks of words of another language
 LARGEST_CONFIG = 2**20
+MOST_OF_ONE, MOST_COUNT, MOST_SCALE = 64, 2**31, 1e6  # ids or letters that stand for one phoneme; ids, speakers; what a description may scale by
 SEED = 1
 MOST_SECONDS = 300  # of one text's sound
 LIMITS = {"pace": (0.25, 4.0), "noise": (0.0, 2.0), "rhythm": (0.0, 2.0)}
@@ -67,15 +71,12 @@ class PiperVoice:
 
     def say(self, pieces: Sequence[Piece]) -> Said:
         """Say it; the phones are timed by alignment. Raises EngineError."""
-        from onnxruntime.capi import onnxruntime_pybind11_state as ort
-
         sentences, missing = self.ids(pieces)
         if not sentences:
             raise EngineError(f"{self.name} has nothing to say to {''.join(p.text for p in pieces)[:60]!r}", code="engine.silent", next_step="Check that the text is in the voice's language.")
         try:
-            session = self._session()
-            parts = [self._sound(session, ids) for ids in sentences]
-        except (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented, ort.RuntimeException, IndexError, ValueError) as error:
+            parts = self._sounds(sentences)
+        except (NetworkFault, OSError) as error:
             raise EngineError(f"{self.name} is no voice that Piper would run ({' '.join(str(error).split())[:200]})", code="voice.broken", next_step="Take the .onnx and .onnx.json of one and the same voice.") from error
         rest = np.zeros(round(REST * self.rate), np.float32)
         sound = np.concatenate([piece for part in parts for piece in (part, rest)][:-1])
@@ -84,22 +85,12 @@ class PiperVoice:
         notes = [f"the voice {self.name} has no sound for {' '.join(missing)}: left out"] if missing else []
         return timed(sound, self.rate, pieces, self.reader, notes)
 
-    def _session(self) -> Any:
-        import onnxruntime
-
-        onnxruntime.set_seed(SEED)  # of networks that are loaded from here on
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        return onnxruntime.InferenceSession(str(self.path), options, providers=["CPUExecutionProvider"])
-
-    def _sound(self, session: Any, ids: Sequence[int]) -> np.ndarray:
-        """A sentence's sound float32 [samples], its loudest sample at full scale as Piper writes it."""
-        given = {"input": np.array([ids], np.int64), "input_lengths": np.array([len(ids)], np.int64), "scales": self.scales}
-        if self.speaker is not None:
-            given["sid"] = np.array([self.speaker], np.int64)
-        wave = np.asarray(session.run(None, given)[0], np.float32).ravel()
-        return wave / max(0.01, float(np.abs(wave).max(initial=0)))
+    def _sounds(self, sentences: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """Each sentence's sound float32 [samples], its loudest sample at full scale as Piper writes it. Raises NetworkFault, OSError."""
+        who: dict[str, np.ndarray] = {} if self.speaker is None else {"sid": np.array([self.speaker], np.int64)}
+        given: list[dict[str, np.ndarray]] = [{"input": np.array([ids], np.int64), "input_lengths": np.array([len(ids)], np.int64), "scales": self.scales, **who} for ids in sentences]
+        waves = run(self.path, given, SEED, MOST_SECONDS * self.rate, get_settings().guard_memory_mib)
+        return [wave / max(0.01, float(np.abs(wave).max(initial=0))) for wave in waves]
 
     def ids(self, pieces: Sequence[Piece]) -> tuple[list[list[int]], tuple[str, ...]]:
         """Ids of each sentence's phonemes, between those of beginning and end, pads between them; and phonemes that the voice does not know."""
@@ -157,6 +148,14 @@ def _parsed(text: str) -> Any:
     return json.loads(text)
 
 
+def _several(values: Any, wanted: Callable[[Any], bool]) -> bool:
+    return isinstance(values, list) and len(values) <= MOST_OF_ONE and all(map(wanted, values))
+
+
+def _count(value: Any, least: int) -> bool:
+    return type(value) is int and least <= value < MOST_COUNT
+
+
 def read_config(path: Path) -> dict[str, Any]:
     """A voice's description, as far as it is used judged. Raises InputError."""
     try:
@@ -167,11 +166,16 @@ def read_config(path: Path) -> dict[str, Any]:
         rate, voice, ids = told["audio"]["sample_rate"], told["espeak"]["voice"], told["phoneme_id_map"]
         if not isinstance(rate, int) or not 8_000 <= rate <= 96_000 or not isinstance(voice, str):
             raise ValueError("its sample rate or voice is none")
-        if any(name not in ids for name in (BEGIN, END, PAD)) or not all(isinstance(n, int) for numbers in ids.values() for n in numbers):
+        if any(name not in ids for name in (BEGIN, END, PAD)) or not all(_several(numbers, lambda n: _count(n, 0)) for numbers in ids.values()):
             raise ValueError("its phoneme ids are none")
+        if not all(_several(parts, lambda part: isinstance(part, str) and len(part) <= MOST_OF_ONE) for parts in (told.get("phoneme_map") or {}).values()):
+            raise ValueError("what it writes for phonemes is none")
+        if not _count(told.get("num_speakers") or 1, 1) or not all(_count(number, 0) for number in (told.get("speaker_id_map") or {}).values()):
+            raise ValueError("its speakers are none")
         if told.get("phoneme_type", "espeak") not in ("espeak", "text"):
             raise ValueError(f"its phonemes are {str(told['phoneme_type'])[:20]!r}, which are not espeak-ng's")
-        [float(value) for value in (told.get("inference") or {}).values()]
+        if not all(type(value) in (int, float) and abs(value) <= MOST_SCALE for value in (told.get("inference") or {}).values()):
+            raise ValueError("its scales are none")
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         text = f"it has no {error.args[0]!r}" if isinstance(error, KeyError) else " ".join(str(error).split())[:120]
         raise InputError(f"{path.name} does not describe a voice of Piper ({text})", code="voice.config", next_step="Give the .onnx.json that belongs to the voice, beside the .onnx.") from error
