@@ -55,8 +55,8 @@ LINES = (
     ("NARRATOR", "They climbed the stairs, and nobody saw them again.", "Subieron la escalera, y nadie volvió a verlas."),
 )
 REST = 0.6  # seconds between two lines
-# Grey levels. Measured, not chosen: pictures that nobody redrew are the same before the encode, and two encodes of them lie up to 2.4 apart;
-# lips that say something differ from lips that say nothing by 4 and more. The limit stands between; the benchmark prints both edges.
+# Grey levels. Measured, not chosen: pictures that nobody redrew are the same before the encode, and two encodes of them lie up to 2.3 apart;
+# lips that say something differ from lips that say nothing by 4.5 and more. The limit stands between; the benchmark prints both edges.
 MOVES = ALIKE = 3.0
 
 
