@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import fuzz
+from benchmarks.hostile import voices
 from benchmarks.hostile.canary import Canary
 from benchmarks.hostile.run import NO_BUCKET, taken
 from benchmarks.hostile.taken import Taker
@@ -13,6 +14,7 @@ from infra.errors import DubwrightError
 from infra.outbound import Allowed, judge
 from infra.settings import Settings
 from infra.store import open_store, within
+from tasks.speech.voices.piper import read_config
 
 
 def test_a_sample_of_the_corpus_and_of_mutants(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
@@ -66,3 +68,15 @@ def test_an_ipv4_address_inside_of_an_ipv6_address_is_judged() -> None:
     """RFC 4291's IPv4-compatible form; found by benchmarks.hostile."""
     with pytest.raises(DubwrightError, match="not an address of the public Internet"):
         judge("https://[::127.0.0.1]/", Allowed())
+
+
+def test_descriptions_of_voices_that_are_none_are_classified(tmp_path: Path) -> None:
+    """Found by benchmarks.hostile: some of them ended as faults of the program, once there was something to say."""
+    path = tmp_path / "a.onnx.json"
+    path.write_bytes(voices.whole()[1])
+    assert read_config(path)["audio"]["sample_rate"] == 16_000
+    for name, data in voices.descriptions():
+        path.write_bytes(data)
+        with pytest.raises(DubwrightError) as told:
+            read_config(path)
+        assert told.value.code in ("voice.config", "input.locale") and told.value.next_step, name

@@ -136,7 +136,8 @@ function tick() {
 // The other one follows: its clock is set right whenever it is more than a frame and a half away.
 function follow() {
   if (second.hidden || !other.src || other.hidden) return;
-  if (Math.abs(other.currentTime - video.currentTime) > 1.5 / data.fps && !other.seeking) other.currentTime = Math.min(video.currentTime, other.duration || video.currentTime);
+  const place = Math.min(video.currentTime, other.duration || video.currentTime);
+  if (Math.abs(other.currentTime - place) > 1.5 / data.fps && !other.seeking) other.currentTime = place;
   other.playbackRate = video.playbackRate;
   if (video.paused !== other.paused) video.paused ? other.pause() : other.play().catch(() => {});
 }
@@ -200,6 +201,8 @@ document.addEventListener("click", (event) => {
 compare.addEventListener("change", chosen);
 for (const name of ["play", "pause", "seeked", "ratechange", "timeupdate"]) video.addEventListener(name, follow);
 for (const name of ["seeked", "timeupdate", "loadedmetadata"]) video.addEventListener(name, moved);
+// It may still be on its way somewhere when the first one stops, which then tells of nothing more.
+other.addEventListener("seeked", () => video.paused && follow());
 video.addEventListener("play", tick);
 video.addEventListener("loadedmetadata", () => {
   if (Math.abs(drawn - length()) > 0.01) draw();
