@@ -33,8 +33,9 @@ def lock(pins: Path, more: Sequence[str] = ()) -> str:
 
 def _row(one: dict[str, Any]) -> str:
     """A package's line. Raises KeyError for one without a hash."""
-    told = one["metadata"]
-    return f"{told['name']}=={told['version']} --hash=sha256:{one['download_info']['archive_info']['hashes']['sha256']}"
+    told, archive = one["metadata"], one["download_info"]["archive_info"]
+    digest = archive["hashes"]["sha256"] if "hashes" in archive else archive["hash"].removeprefix("sha256=")  # pip before 23.1
+    return f"{told['name']}=={told['version']} --hash=sha256:{digest}"
 
 
 def main(words: Sequence[str]) -> int:

@@ -38,7 +38,7 @@ def test_speed_and_startup_print_what_is_listed() -> None:
 
 def test_the_desk_prints_what_is_listed() -> None:
     found = listed(desk.run(100, 2))
-    assert len(found) == 12 and found["desk_take_p95_ms"] > 0
+    assert len(found) == 14 and found["desk_take_p95_ms"] > 0 and found["desk_title_clock_p95_ms"] > 0
 
 
 def test_speech_is_stretched_by_the_way_that_changes_it_least() -> None:

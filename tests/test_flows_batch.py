@@ -190,14 +190,14 @@ def home_fixture() -> Iterator[Path]:
 
 
 def test_a_killed_run_started_again_ends_every_job_once(tmp_path: Path, home: Path) -> None:
-    """P1: SIGKILL to the whole command at seeded points (rows in the ledger), three times; the fourth run is left alone."""
+    """P1: SIGKILL to the whole command at seeded points (rows in the ledger), twice; the third run is left alone."""
     film = scene(tmp_path / "film.mp4", without(lambda number: number == 25))
     path = write_manifest(tmp_path, [{"title": "one", "text": "Good morning."}, {"title": "two", "text": "Good night.", "video": str(film)}], batch="killed")
-    patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9", "DUBWRIGHT_BACKOFF_SECONDS": "0"}  # three kills of one job would set it aside, to be tried again by the next run
+    patient = {"DUBWRIGHT_MAX_ATTEMPTS": "9", "DUBWRIGHT_BACKOFF_SECONDS": "0"}  # kills of one job would set it aside, to be tried again by the next run
     known = environment(home, **patient)
     draw = random.Random(20261123)
     allow(settings_of(home), path)
-    for rows in sorted(draw.sample(range(0, 11), 3)):
+    for rows in sorted(draw.sample(range(0, 11), 2)):
         process = subprocess.Popen(command("run", str(path)), env=known, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         kill_when(process, home, rows, draw.uniform(0.0, 1.5))
     last = run("run", str(path), "--json", home=home, **patient)
