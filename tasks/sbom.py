@@ -44,10 +44,10 @@ def _of_package(one: licences.Package, known: dict[str, list[str]]) -> Any:
     from packageurl import PackageURL
 
     name = licences.plain(one.name)
-    files = XsUri(f"https://pypi.org/project/{name}/{one.version}/#files")
-    told = [ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=files, hashes=[_hash(each) for each in known[name]])] if known.get(name) else []
+    place = PackageURL("pypi", name=name, version=one.version)
+    told = [ExternalReference(type=ExternalReferenceType.DISTRIBUTION, url=XsUri(str(place)), hashes=[_hash(each) for each in known[name]])] if known.get(name) else []
     return Component(
-        name=name, version=one.version, type=ComponentType.LIBRARY, bom_ref=f"pkg:{name}", purl=PackageURL("pypi", name=name, version=one.version),
+        name=name, version=one.version, type=ComponentType.LIBRARY, bom_ref=f"pkg:{name}", purl=place,
         licenses=[_licence(one.licence)], external_references=told, properties=[Property(name="dubwright:licence-class", value=one.licence_class)],
         description=importlib.metadata.metadata(one.name).get("Summary"),  # type: ignore[attr-defined]
     )  # fmt: skip
