@@ -15,12 +15,15 @@ function told(at) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}.${Math.floor((at - whole) * 10)}`;
 }
 
+// What breaks it off, a jump or another page, is no fault.
+const begin = (film) => film.play().catch((error) => { if (error.name !== "AbortError") throw error; });
+
 function seek(at, play = false) {
   const place = Math.max(0, Math.min(at, length() - 0.01));
   if (video.readyState < 1) wanted = [place, play];
   else {
     video.currentTime = place;
-    if (play) video.play();
+    if (play) begin(video);
   }
 }
 
@@ -139,7 +142,7 @@ function follow() {
   const place = Math.min(video.currentTime, other.duration || video.currentTime);
   if (Math.abs(other.currentTime - place) > 1.5 / data.fps && !other.seeking) other.currentTime = place;
   other.playbackRate = video.playbackRate;
-  if (video.paused !== other.paused) video.paused ? other.pause() : other.play().catch(() => {});
+  if (video.paused !== other.paused) video.paused ? other.pause() : begin(other);
 }
 
 function chosen() {
@@ -168,7 +171,7 @@ const does = {
   f: () => jump(data.failing[0] ?? 0),
   n: () => following(1),
   p: () => following(-1),
-  " ": () => (video.paused ? video.play() : video.pause()),
+  " ": () => (video.paused ? begin(video) : video.pause()),
   ArrowLeft: () => seek(video.currentTime - 1),
   ArrowRight: () => seek(video.currentTime + 1),
   ",": () => { video.pause(); seek(video.currentTime - 1 / data.fps); },
