@@ -218,9 +218,9 @@ video.addEventListener("loadedmetadata", () => {
 // A link ends after a while; the page then asks for a new one and goes on where it was.
 let renewed = 0;
 video.addEventListener("error", () => {
-  if (Date.now() - renewed > 60_000) {
+  if (data.video && Date.now() - renewed > 60_000) {
     renewed = Date.now();
-    wanted = [video.currentTime, true];
+    wanted = [video.currentTime, !video.paused];
     load();
   }
 });
