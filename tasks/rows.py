@@ -25,6 +25,14 @@ def place(value: str) -> str:
     return value
 
 
+def from_json(field: str, value: object, example: str) -> object:
+    """A value as a table has it, as JSON; others as they are."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise PydanticCustomError(field, "it is not JSON|write {example}", {"example": example}) from error  # type: ignore[arg-type]
+
+
 class Box(BaseModel):
     """A face's box at a time: left, top, right, bottom as shares of the picture's width and height."""
 
@@ -109,10 +117,7 @@ class Timecode(BaseModel):
 
 def faces_from(value: object) -> object:
     """Faces by speaker; in a table as JSON. `off` alone is no word to YAML, but a no."""
-    try:
-        value = json.loads(value) if isinstance(value, str) else value
-    except ValueError as error:
-        raise PydanticCustomError("faces", "it is not JSON|write {example}", {"example": '{"ANNA": {"point": [0.3, 0.4], "at": 12.5}, "BEN": "off"}'}) from error
+    value = from_json("faces", value, '{"ANNA": {"point": [0.3, 0.4], "at": 12.5}, "BEN": "off"}')
     return {str(name): "off" if face is False else face for name, face in value.items()} if isinstance(value, dict) else value
 
 
@@ -276,10 +281,7 @@ class Defaults(BaseModel):
     @classmethod
     def _ducking(cls, value: object) -> object:
         """In a table as JSON."""
-        try:
-            return json.loads(value) if isinstance(value, str) else value
-        except ValueError as error:
-            raise PydanticCustomError("ducking", "it is not JSON|write {example}", {"example": '{"depth": 9}'}) from error
+        return from_json("ducking", value, '{"depth": 9}')
 
     @field_validator("timecode", mode="before")
     @classmethod
@@ -348,10 +350,7 @@ class JobRow(Defaults):
     @classmethod
     def _face(cls, value: object) -> object:
         """In a table a face is written as JSON."""
-        try:
-            return json.loads(value) if isinstance(value, str) else value
-        except ValueError as error:
-            raise PydanticCustomError("face", "it is not JSON|write {example}", {"example": '{"point": [0.3, 0.4], "at": 12.5}'}) from error
+        return from_json("face", value, '{"point": [0.3, 0.4], "at": 12.5}')
 
     @field_validator("title")
     @classmethod

@@ -15,12 +15,13 @@ from infra.media import open_media
 from infra.version import source_hash
 from infra.video.kept import LAYOUTS
 from models.types import FRAME_RATE
+from tasks.rows import Ducking, Loudness
 from tasks.speech import SpeechTrack
 from tasks.stages import Work, keep
 from tasks.values import load_tree, save_tree
 
-DEFAULT: dict[str, Any] = {"target": -23.0, "peak": -1.0}
-DUCKING: dict[str, float] = {"depth": 9.0, "attack": 20.0, "release": 400.0, "level": 0.0}
+DEFAULT: dict[str, Any] = Loudness().model_dump()  # type: ignore[call-arg]
+DUCKING: dict[str, float] = Ducking().model_dump()  # type: ignore[call-arg]
 DIALOGUE = -23.0  # LUFS of speech that a bed is made for, and that ducking listens for
 HEARS = 24.0  # dB under speech's level at which the bed begins to give way
 SPEECH_OVER_LUFS = 3.0  # dB by which the level of words in speech lies over its loudness

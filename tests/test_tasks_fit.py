@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.isochrony import LINES as SAID
 from benchmarks.stretch import apart, pitches
 from infra.errors import InputError
 from infra.media import resampled, whole_samples
@@ -20,15 +21,7 @@ from tasks.speech.stretch import FOUND_PAUSE, Span, faded, quiet_rows, rested, s
 from tasks.values import load_speech, save_speech
 
 RECORDING = Path(__file__).parent.parent / "demo" / "recordings" / "mission.en-GB.flac"
-LINES = {
-    "en-GB": ("Good evening.", "Did you hear the rain last night?", "No, not at all.", "It kept me awake for hours, and then the dog began.", "Poor you.",
-              "I made some tea, read a book, and waited for the morning.", "You should have called.", "At four o'clock? Never."),
-    "de-DE": ("Guten Abend.", "Hast du heute Nacht den Regen gehört?", "Nein, gar nicht.", "Er hat mich stundenlang wach gehalten, und dann fing der Hund an.",
-              "Du Armer.", "Ich habe Tee gekocht, ein Buch gelesen und auf den Morgen gewartet.", "Du hättest anrufen sollen.", "Um vier Uhr? Niemals."),
-    "es-ES": ("Buenas noches.", "¿Oíste la lluvia anoche?", "No, para nada.", "Me tuvo despierto durante horas, y luego empezó el perro.", "Pobre de ti.",
-              "Hice un té, leí un libro y esperé la mañana.", "Deberías haber llamado.", "¿A las cuatro? Nunca."),
-    "fr-FR": ("Bonsoir.", "As-tu entendu la pluie cette nuit?", "Non, pas du tout.", "Elle m'a tenu éveillé pendant des heures, puis le chien a commencé.",
-              "Mon pauvre.", "J'ai fait du thé, lu un livre, et attendu le matin.", "Tu aurais dû appeler.", "À quatre heures? Jamais."),
+LINES = {locale: SAID[locale] for locale in ("en-GB", "de-DE", "es-ES", "fr-FR")} | {
     "it-IT": ("Buonasera.", "Hai sentito la pioggia stanotte?", "No, per niente.", "Mi ha tenuto sveglio per ore, e poi ha cominciato il cane.", "Poverino.",
               "Ho fatto un tè, letto un libro, e aspettato il mattino.", "Avresti dovuto chiamare.", "Alle quattro? Mai."),
 }  # fmt: skip
