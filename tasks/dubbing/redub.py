@@ -185,14 +185,14 @@ def render(work: Work, take: Take) -> None:
         """What the writer could not keep of the source, kept before the video is: so it is there whenever the video is."""
         return load_tree(keep(work, "kept", "kept.json", asks, work.sources("video"), lambda path: save_tree(path, {"notes": write()})).path)
 
-    windows = _windows(work, asks, payload, sources)
+    windows = _windows(work, asks, sources)
 
     def write(path: Path) -> None:
         notes = _write(work, take, emphasis, windows, path, payload)
         words(lambda: notes)
 
     take.made["render"] = rendered(work, take, asks, sources, windows, write)
-    again = partial(_write, work, take, emphasis, _windows(work, asks, payload, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
+    again = partial(_write, work, take, emphasis, _windows(work, asks, sources), work.folder / "again.mp4", payload)  # only where somebody removed them
     kept = words(again)
     take.parameters = {"reference": take.rung.start + 1, "emphasis": round(emphasis, 3), "frames": work.tracks.frames, "fps": round(float(facts.fps), 3), "watermark": f"{payload:016x}", "redrawn": redrawn_in(work.cast)}
     take.parameters |= {name: value for name, value in work.spec["dubbing"].items() if name not in ("face", "faces")}
@@ -200,7 +200,7 @@ def render(work: Work, take: Take) -> None:
     take.notes = (*kept["notes"], *work.cast["notes"], *sound.notes(work))
 
 
-def _windows(work: Work, asks: dict[str, Any], payload: int, sources: tuple[tuple[str, str], ...]) -> Windows:
+def _windows(work: Work, asks: dict[str, Any], sources: tuple[tuple[str, str], ...]) -> Windows:
     """The windows of a render: each hangs on the cast, on what is said while its pictures are shown, and where the last one is held on how long."""
     assert work.tracks is not None and work.cast is not None and work.speech is not None
     tracks, speech = work.tracks, work.speech.speech
